@@ -1,0 +1,298 @@
+import type { Readable, Writable } from 'node:stream';
+import { Upload } from '@tus/utils';
+
+/** The whole-file digest that a client declared (lower-case hex), or that we computed. */
+export interface Digest {
+  algorithm: 'sha-256';
+  hex: string;
+}
+
+export interface StoredUploadFields {
+  id: string;
+  /** Length of the whole upload in bytes; undefined while the client has deferred it. */
+  size: number | undefined;
+  /** Bytes that are stored, from the first one on without a gap. */
+  offset: number;
+  /** The `Upload-Metadata` header exactly as the client sent it (tus: it must come back as given). */
+  rawMetadata: string | undefined;
+  /** The `Upload-Concat` header exactly as the client sent it. */
+  concat?: string | undefined;
+  declaredDigest?: Digest | undefined;
+  createdAtMs: number;
+  /** When the upload expires if it stays unfinished; undefined: never (also for every finished upload). */
+  expiresAtMs?: number | undefined;
+  /** The finished object exists and can be read. Files: true as soon as offset = size. */
+  isComplete: boolean;
+}
+
+/**
+ * An upload as its store knows it. It is a tus `Upload` (so @tus/server's handlers take it) with what the stock
+ * class has no place for. `metadata` of the base class stays undefined: the raw header is the truth.
+ */
+export class StoredUpload extends Upload {
+  readonly rawMetadata: string | undefined;
+  readonly concat: string | undefined;
+  declaredDigest: Digest | undefined;
+  readonly createdAtMs: number;
+  expiresAtMs: number | undefined;
+  isComplete: boolean;
+  /** Private to the store that made this object (part list, entity tag…); nobody else looks inside. */
+  storeState: unknown;
+
+  constructor(fields: StoredUploadFields) {
+    super({
+      id: fields.id,
+      offset: fields.offset,
+      ...(fields.size === undefined ? {} : { size: fields.size }),
+      creation_date: new Date(fields.createdAtMs).toISOString(),
+    });
+    this.rawMetadata = fields.rawMetadata;
+    this.concat = fields.concat;
+    this.declaredDigest = fields.declaredDigest;
+    this.createdAtMs = fields.createdAtMs;
+    this.expiresAtMs = fields.expiresAtMs;
+    this.isComplete = fields.isComplete;
+  }
+
+  /** Every byte is stored (the object may still have to be completed). */
+  get isFull(): boolean {
+    return this.size !== undefined && this.offset === this.size;
+  }
+}
+
+/** What a caller is about to do with an upload's state: a store may answer a write from a cheaper source. */
+export type OpenIntent = { for: 'read' } | { for: 'write'; requestOffset: number };
+
+export interface AppendOptions {
+  /** Most bytes that may be taken. More body than this ends the append with `end: 'limit'`. */
+  limit: number;
+  /** Aborted when the body must stop being taken: another request wants the lock, or the server shuts down. */
+  signal: AbortSignal;
+  /** The lock under which we write. A store stops, and acknowledges nothing, once it is lost. */
+  lock: UploadLock;
+  /** Milliseconds without a byte after which the append ends with `end: 'idle'`, counted only while the store
+   * is reading from the socket. 0: never. */
+  idleTimeoutMs: number;
+  /** Sees every chunk, in order, before the store takes it (and before its memory may be released). */
+  onChunk?: (chunk: Buffer) => void;
+  /** Called with the number of body bytes taken so far. */
+  onProgress?: (takenBytes: number) => void;
+}
+
+/**
+ * How a body ended. `end`: all of it arrived. `cut`: the client went away. `released`: `signal` was aborted.
+ * `idle`: no bytes for too long. `limit`: there was more than allowed (the chunk that crossed the limit is dropped).
+ */
+export type BodyEnd = 'end' | 'cut' | 'released' | 'idle' | 'limit';
+
+export interface AppendResult {
+  /** The upload's offset now; everything below it is stored as durably as this store promises. */
+  offset: number;
+  end: BodyEnd;
+}
+
+/** A finished original, opened for reading. Always `close()` it. */
+export interface OriginalReader {
+  size: number;
+  /** Strong entity tag without quotes, stable for the life of the upload. */
+  etag: string;
+  modifiedAtMs: number;
+  /** Path of the file, where there is one (for X-Accel-Redirect and processors). */
+  path?: string;
+  /**
+   * Writes bytes `start` to `end` (inclusive) to `target` with backpressure, without ending it. Resolves early,
+   * without an error, when the target closes; rejects when reading fails or `signal` aborts.
+   */
+  send(target: Writable, start: number, end: number, signal?: AbortSignal): Promise<void>;
+  close(): Promise<void>;
+}
+
+/** Where bytes live. One per backend; the contract suite is `test/contracts/upload-store.ts`. */
+export interface UploadStore {
+  readonly kind: 'file' | 's3';
+  /** tus extensions that this store can really do, in the order in which they are announced. */
+  readonly extensions: string[];
+  /** Makes the upload durable enough to be acknowledged with 201. Fills in `expiresAtMs`. */
+  create(upload: StoredUpload): Promise<StoredUpload>;
+  /**
+   * The truth about an upload, as of now. With a lock: the state that this tenure of the lock builds on.
+   * Throws upload_not_found, upload_gone (expired or deleted), store_unavailable, upload_damaged.
+   */
+  openUpload(id: string, intent: OpenIntent, lock?: UploadLock): Promise<StoredUpload>;
+  /** `openUpload(id, {for: 'read'})`: the DataStore form. */
+  getUpload(id: string): Promise<StoredUpload>;
+  /** Sets a deferred length once and for all (updates `upload.size`). */
+  declareLength(upload: StoredUpload, size: number, lock: UploadLock): Promise<void>;
+  /** Keeps the whole-file digest that a client declared after creation. */
+  declareDigest(upload: StoredUpload, digest: Digest, lock: UploadLock): Promise<void>;
+  /**
+   * Appends a body at `upload.offset` and updates `upload.offset`. Keeps every byte that arrived, however the
+   * body ends. Rejects only when the store fails (storage_full, store_unavailable, lock_lost): then the truth has to be asked
+   * for again with `openUpload`. Never completes the upload.
+   */
+  append(upload: StoredUpload, body: Readable, options: AppendOptions): Promise<AppendResult>;
+  /** Turns a full upload into a finished object, durably; sets `isComplete`. Safe to call again at any time. */
+  complete(upload: StoredUpload, lock: UploadLock): Promise<void>;
+  /** Removes everything of this upload, and nothing else. upload_not_found when there is nothing. */
+  removeUpload(id: string, lock: UploadLock): Promise<void>;
+  /** Every upload that this store holds, finished or not, in no order; what cannot be read is passed to `onDamaged`. */
+  listUploads(onDamaged?: (id: string, error: unknown) => void): AsyncIterable<StoredUpload>;
+  /** Opens a finished original. upload_not_found when it is not there or not finished. */
+  openOriginal(id: string): Promise<OriginalReader>;
+  /** Resolves when the store can take writes now; rejects with the reason otherwise. */
+  check(): Promise<void>;
+  close(): Promise<void>;
+}
+
+/**
+ * A lock on one upload: @tus/server's Lock, and a signal that says when it was lost. One object is one request's
+ * attempt; it is used once.
+ */
+export interface UploadLock {
+  /**
+   * Resolves when the lock is held. `requestRelease` is called (at most once) when somebody else wants it.
+   * Rejects with upload_locked when it was not free in time, with store_unavailable when the lock service is
+   * gone, and with the signal's reason when `signal` aborts while waiting.
+   */
+  lock(signal: AbortSignal, requestRelease: () => void): Promise<void>;
+  /** Gives the lock back. Safe to call when it is not held (any more). */
+  unlock(): Promise<void>;
+  /** Aborted once the lock is lost while held (never, for an in-process lock). A lost lock is final. */
+  readonly lost: AbortSignal;
+}
+
+export interface Locker {
+  newLock(id: string): UploadLock;
+  close(): Promise<void>;
+}
+
+/**
+ * `receiving -> received -> processing -> ready | rejected | failed`; `receiving -> aborted | expired`.
+ * `received`: all bytes are there and durable. `ready`: verified (where asked for) and served.
+ */
+export const UPLOAD_STATES = [
+  'receiving',
+  'received',
+  'processing',
+  'ready',
+  'rejected',
+  'failed',
+  'aborted',
+  'expired',
+] as const;
+export type UploadState = (typeof UPLOAD_STATES)[number];
+
+/** What is known about an upload besides its bytes. An index and a history: the store stays the truth. */
+export interface UploadRecord {
+  id: string;
+  state: UploadState;
+  /** Bytes; null while deferred. */
+  size: number | null;
+  offset: number;
+  /** Upload-Metadata as sent, or null. */
+  rawMetadata: string | null;
+  /** `group` of the metadata, or null. */
+  group: string | null;
+  /** `filename` or `name` of the metadata, or null. */
+  filename: string | null;
+  /** `filetype`, `type` or `contentType` of the metadata, or null. */
+  contentType: string | null;
+  createdAtMs: number;
+  updatedAtMs: number;
+  /** When the first body byte arrived. */
+  firstByteAtMs: number | null;
+  /** When all bytes were stored. */
+  receivedAtMs: number | null;
+  expiresAtMs: number | null;
+  /** Body bytes received, including ones received again after a failure. */
+  receivedBytes: number;
+  /** Requests that carried a body. */
+  requests: number;
+  /** Requests that continued after an earlier one was cut off. */
+  resumes: number;
+  /** Milliseconds spent receiving bodies: size / this = the upload's speed. */
+  receivingMs: number;
+  declaredSha256: string | null;
+  sha256: string | null;
+  /** Why it was rejected, failed or aborted: a code and a sentence. */
+  reasonCode: string | null;
+  reason: string | null;
+}
+
+export type UploadPatch = Partial<Omit<UploadRecord, 'id' | 'state' | 'createdAtMs'>>;
+
+/** Added to the counters of a record, atomically. */
+export interface UploadCounters {
+  receivedBytes?: number;
+  requests?: number;
+  resumes?: number;
+  receivingMs?: number;
+}
+
+export interface UploadFilter {
+  state?: UploadState | undefined;
+  group?: string | undefined;
+}
+
+export interface UploadPage {
+  items: UploadRecord[];
+  /** Opaque; pass it as `cursor` for the next page. Undefined on the last page. */
+  nextCursor: string | undefined;
+}
+
+export interface CatalogTotals {
+  byState: Record<UploadState, number>;
+  receivedBytes: number;
+  requests: number;
+  resumes: number;
+}
+
+/** An index of uploads. The contract suite is `test/contracts/upload-catalog.ts`. */
+export interface UploadCatalog {
+  /** Adds the record; one that is already there wins, and is returned. */
+  create(record: UploadRecord): Promise<UploadRecord>;
+  get(id: string): Promise<UploadRecord | undefined>;
+  /** Newest first (createdAtMs, then id), 1 to 1000 a page. A cursor that we did not make throws a RangeError. */
+  list(filter: UploadFilter, page: { limit: number; cursor?: string | undefined }): Promise<UploadPage>;
+  /** Compare-and-set on the state: undefined, and nothing changed, unless the state is one of `from`. */
+  transition(
+    id: string,
+    from: UploadState | readonly UploadState[],
+    to: UploadState,
+    patch?: UploadPatch,
+  ): Promise<UploadRecord | undefined>;
+  /** Changes facts, not the state; adds to counters. Nothing happens for an unknown id. */
+  update(id: string, patch: UploadPatch, add?: UploadCounters): Promise<void>;
+  remove(id: string): Promise<void>;
+  totals(): Promise<CatalogTotals>;
+  /** Resolves when everything accepted so far would survive the end of this process. */
+  flush(): Promise<void>;
+  check(): Promise<void>;
+  close(): Promise<void>;
+}
+
+/** A new record for an upload that was just created (counters at zero). */
+export function newUploadRecord(
+  fields: Pick<UploadRecord, 'id' | 'size' | 'rawMetadata' | 'createdAtMs'> & Partial<UploadRecord>,
+): UploadRecord {
+  return {
+    state: 'receiving',
+    offset: 0,
+    group: null,
+    filename: null,
+    contentType: null,
+    updatedAtMs: fields.createdAtMs,
+    firstByteAtMs: null,
+    receivedAtMs: null,
+    expiresAtMs: null,
+    receivedBytes: 0,
+    requests: 0,
+    resumes: 0,
+    receivingMs: 0,
+    declaredSha256: null,
+    sha256: null,
+    reasonCode: null,
+    reason: null,
+    ...fields,
+  };
+}

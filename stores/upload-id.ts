@@ -1,0 +1,15 @@
+import { randomBytes } from 'node:crypto';
+
+/** 192 random bits, base64url: the id is the capability to write to the upload. */
+const ID_BYTES = 24;
+
+/** Ids that we make, or that an operator's hook may set: never a dot or a slash, so no id can name a sidecar. */
+const ID_GRAMMAR = /^[A-Za-z0-9_-]{22,128}$/;
+
+export function newUploadId(random: (size: number) => Buffer = randomBytes): string {
+  return random(ID_BYTES).toString('base64url');
+}
+
+export function isUploadId(value: string): boolean {
+  return ID_GRAMMAR.test(value);
+}
