@@ -309,7 +309,6 @@ export function uploadCatalogContract(
         'bnVsbA',
         'W10',
         'e30',
-
         `${nextCursor}=`,
         `${nextCursor}A`,
       ];
