@@ -1,56 +1,14 @@
 import { basePathKind, corsOriginsKind, hostKind, httpUrlKind, trustedProxiesKind } from './addresses.ts';
-import type { Kind } from './kinds.ts';
 import { directory, duration, integer, oneOf, onOff, orWord, size, text } from './kinds.ts';
-import { redisUrlKind } from './redis-url.ts';
+import { REDIS_SETTINGS } from './redis-settings.ts';
+import { S3_SETTINGS } from './s3-settings.ts';
+import type { Setting } from './setting.ts';
+import { optional, setting } from './setting.ts';
 
 const SECOND = 1000;
 const HOUR = 3_600_000;
 const DAY = 24 * HOUR;
-const KIB = 1024;
-const MIB = 1024 * KIB;
-const GIB = 1024 * MIB;
-
-/** Headings of docs/configuration.md, in order. Each id is the heading's anchor. */
-export const SECTIONS = {
-  server: 'Where it listens, and how it runs',
-  storage: 'Where bytes are kept',
-  uploads: 'What an upload may do',
-  access: 'Who may do what',
-  s3: 'The S3 bucket',
-  redis: 'Redis',
-} as const;
-export type SectionId = keyof typeof SECTIONS;
-
-/** One setting: where it is read, what it may be, and what the documentation says of it. */
-export interface Setting<T> {
-  env: `LANDFALL_${string}`;
-  /** The key in landfall.yaml; a dot stands for nesting. */
-  yaml: string;
-  section: SectionId;
-  kind: Kind<T>;
-  /** Written as a user would write it, and read by the same parser. Null: undefined, see `unset`. */
-  default: string | null;
-  /** What stands in for a default that depends on other settings. */
-  unset?: string;
-  /** One sentence. */
-  description: string;
-  /** Never shown in a problem. */
-  isSecret?: boolean;
-}
-
-type WithDefault<T> = Omit<Setting<T>, 'default' | 'unset'> & { default: string };
-type WithoutDefault<T> = Omit<Setting<T>, 'default' | 'unset'> & { unset: string };
-
-function setting<T>(fields: WithDefault<T>): Setting<T> {
-  return fields;
-}
-
-/** A setting that may stay undefined; `none` says so, for an environment that has to undo landfall.yaml. */
-function optional<T>(fields: WithoutDefault<T>): Setting<T | undefined> {
-  return { ...fields, kind: orWord<T, undefined>(['none'], undefined, fields.kind), default: null };
-}
-
-const objectName = /^[A-Za-z0-9][A-Za-z0-9._-]{1,254}$/;
+const MIB = 1024 ** 2;
 
 /**
  * Every setting there is. The keys are the names that code uses; the yaml key in capitals, with `_` for every
@@ -266,148 +224,8 @@ export const SETTINGS = {
     description: 'Whether those pages may send cookies; needs exact origins.',
   }),
 
-  s3Bucket: optional({
-    env: 'LANDFALL_S3_BUCKET',
-    yaml: 's3.bucket',
-    section: 's3',
-    kind: text("a bucket's name", objectName),
-    unset: 'none; needed with `LANDFALL_STORE=s3`',
-    description:
-      'The bucket that holds uploads. Keys are found by the AWS SDK itself (`AWS_ACCESS_KEY_ID`, profiles, roles).',
-  }),
-  s3PreviewBucket: optional({
-    env: 'LANDFALL_S3_PREVIEW_BUCKET',
-    yaml: 's3.previewBucket',
-    section: 's3',
-    kind: text("a bucket's name", objectName),
-    unset: 'the same bucket, under a prefix of its own',
-    description: 'The bucket that holds previews.',
-  }),
-  s3Prefix: setting({
-    env: 'LANDFALL_S3_PREFIX',
-    yaml: 's3.prefix',
-    section: 's3',
-    kind: keyPrefix(),
-    default: 'none',
-    description: 'What every key starts with, so that several services can share a bucket.',
-  }),
-  s3Endpoint: optional({
-    env: 'LANDFALL_S3_ENDPOINT',
-    yaml: 's3.endpoint',
-    section: 's3',
-    kind: httpUrlKind('an http or https URL such as http://127.0.0.1:9000'),
-    unset: "none: Amazon's own",
-    description: 'The S3 server, where it is not Amazon.',
-  }),
-  s3Region: setting({
-    env: 'LANDFALL_S3_REGION',
-    yaml: 's3.region',
-    section: 's3',
-    kind: text('a region such as us-east-1', /^[A-Za-z0-9][A-Za-z0-9-]{0,63}$/),
-    default: 'us-east-1',
-    description: 'The region that requests are signed for.',
-  }),
-  s3ForcePathStyle: optional({
-    env: 'LANDFALL_S3_FORCE_PATH_STYLE',
-    yaml: 's3.forcePathStyle',
-    section: 's3',
-    kind: onOff(),
-    unset: 'on with an endpoint, else off',
-    description: "Whether the bucket's name goes into the path instead of the host name.",
-  }),
-  s3PartSizeBytes: setting({
-    env: 'LANDFALL_S3_PART_SIZE',
-    yaml: 's3.partSize',
-    section: 's3',
-    kind: size(5 * MIB, 5 * GIB),
-    default: '8MiB',
-    description: 'The size of a part; an upload has at most 10,000, so large ones get larger parts.',
-  }),
-  s3PartsInFlight: setting({
-    env: 'LANDFALL_S3_PARTS_IN_FLIGHT',
-    yaml: 's3.partsInFlight',
-    section: 's3',
-    kind: integer(1, 64),
-    default: '4',
-    description: 'How many parts of one upload are sent at the same time.',
-  }),
-  s3Provider: optional({
-    env: 'LANDFALL_S3_PROVIDER',
-    yaml: 's3.provider',
-    section: 's3',
-    kind: oneOf('aws', 'r2', 'wasabi', 'b2', 'spaces', 'gcs', 'ceph', 'seaweedfs', 'generic'),
-    unset: 'generic with an endpoint, else aws',
-    description: 'Whose S3 it is: chooses checksums, tags and limits that this one understands.',
-  }),
-  s3Sse: optional({
-    env: 'LANDFALL_S3_SSE',
-    yaml: 's3.sse',
-    section: 's3',
-    kind: oneOf('AES256', 'aws:kms'),
-    unset: "none: the bucket's own setting",
-    description: 'Encryption that is asked for with every object.',
-  }),
-  s3SseKmsKeyId: optional({
-    env: 'LANDFALL_S3_SSE_KMS_KEY_ID',
-    yaml: 's3.sseKmsKeyId',
-    section: 's3',
-    kind: text("a KMS key's id, alias or ARN", /^[A-Za-z0-9:/_-]{1,2048}$/),
-    unset: "none: the account's default key",
-    description: 'The key to encrypt with; needs `LANDFALL_S3_SSE=aws:kms`.',
-  }),
-  s3StorageClass: optional({
-    env: 'LANDFALL_S3_STORAGE_CLASS',
-    yaml: 's3.storageClass',
-    section: 's3',
-    kind: text('a storage class such as STANDARD_IA, in capitals', /^[A-Z][A-Z0-9_]{0,63}$/),
-    unset: "none: the bucket's own setting",
-    description: 'The storage class of finished uploads. They have to stay readable at once.',
-  }),
-  s3Acl: optional({
-    env: 'LANDFALL_S3_ACL',
-    yaml: 's3.acl',
-    section: 's3',
-    kind: oneOf(
-      'private',
-      'public-read',
-      'public-read-write',
-      'authenticated-read',
-      'aws-exec-read',
-      'bucket-owner-read',
-      'bucket-owner-full-control',
-    ),
-    unset: 'none sent',
-    description: 'The canned ACL of every object. Many buckets refuse ACLs altogether.',
-  }),
-
-  redisAddress: optional({
-    env: 'LANDFALL_REDIS_URL',
-    yaml: 'redis.url',
-    section: 'redis',
-    kind: redisUrlKind,
-    unset: 'none',
-    description: 'The Redis that processes share for locks, the catalog and the cache of part lists.',
-    isSecret: true,
-  }),
-  redisPrefix: setting({
-    env: 'LANDFALL_REDIS_PREFIX',
-    yaml: 'redis.prefix',
-    section: 'redis',
-    // No braces: they would decide which hash slot of a Cluster a key belongs to.
-    kind: text('1 to 64 letters, digits and . _ : -', /^[A-Za-z0-9._:-]{1,64}$/),
-    default: 'landfall',
-    description: 'What every key and channel in Redis starts with.',
-  }),
-  lockTtlMs: setting({
-    env: 'LANDFALL_LOCK_TTL',
-    yaml: 'lockTtl',
-    section: 'redis',
-    // tus-js-client gives up after 9 s of retries: a lock left behind by a dead process must be free before that.
-    kind: duration(SECOND, 8 * SECOND),
-    default: '6s',
-    description:
-      "How long a dead process's lock in Redis lives on. Clients retry for 9 s, so it has to be shorter.",
-  }),
+  ...S3_SETTINGS,
+  ...REDIS_SETTINGS,
 } satisfies Record<string, Setting<unknown>>;
 
 export type SettingKey = keyof typeof SETTINGS;
@@ -416,20 +234,3 @@ export type SettingKey = keyof typeof SETTINGS;
 export type SettingValues = {
   [K in SettingKey]: (typeof SETTINGS)[K] extends Setting<infer T> ? T : never;
 };
-
-/** '' or a prefix that ends in a slash. */
-function keyPrefix(): Kind<string> {
-  const path = text(
-    "a key's first part such as team/uploads: letters, digits and . _ - between single slashes",
-    /^[A-Za-z0-9_-][A-Za-z0-9._-]*(?:\/[A-Za-z0-9_-][A-Za-z0-9._-]*)*\/?$/,
-  );
-  return orWord(['none'], '', {
-    form: path.form,
-    parse(given) {
-      if (given.length > 256) {
-        throw new RangeError('this is more than 256 characters');
-      }
-      return path.parse(given).replace(/\/?$/, '/');
-    },
-  });
-}

@@ -3,7 +3,7 @@ import { basename, resolve } from 'node:path';
 import { parseDocument } from 'yaml';
 import type { ConfigProblem } from './problems.ts';
 import { nearestName, sectionLink, showValue } from './problems.ts';
-import type { Setting } from './settings.ts';
+import type { Setting } from './setting.ts';
 import { SETTINGS } from './settings.ts';
 
 export const CONFIG_FILE_ENV = 'LANDFALL_CONFIG';
