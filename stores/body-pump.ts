@@ -1,0 +1,120 @@
+import type { Readable } from 'node:stream';
+import { StoreError } from './errors.ts';
+import type { BodyEnd } from './types.ts';
+
+/** Takes a body's chunks in order. `write` hands the chunk's memory over to the sink. */
+export interface ChunkSink {
+  /** False: the sink holds enough; it calls `onDrain` when it wants more. */
+  write(chunk: Buffer): boolean;
+  onDrain: (() => void) | undefined;
+  /** Called by the sink, at most once, when it can take no more because its store failed. */
+  onFailure: ((error: unknown) => void) | undefined;
+}
+
+export interface PumpOptions {
+  limit: number;
+  signal: AbortSignal;
+  /** Aborted when the lock under which the sink writes is lost. */
+  lost: AbortSignal;
+  /** 0: no timeout. Counted only while the body is flowing, never while the sink holds it back. */
+  idleTimeoutMs: number;
+  onChunk?: ((chunk: Buffer) => void) | undefined;
+  onProgress?: ((takenBytes: number) => void) | undefined;
+}
+
+export interface PumpResult {
+  end: BodyEnd;
+  /** Bytes given to the sink. */
+  taken: number;
+}
+
+/**
+ * Moves a request's body into a sink: the one place that knows how a body can end.
+ *
+ * It listens to the raw stream's events instead of piping, because a pipeline destroys the request (and with it
+ * the response) on every error, and because a web stream or a Transform in between doubles the cost of a byte.
+ * When it settles it has detached from the body and left it paused (unless the body ended): the caller answers, and decides what
+ * to do with the rest. Rejects with the sink's failure, or with lock_lost.
+ */
+export function pumpBody(body: Readable, sink: ChunkSink, options: PumpOptions): Promise<PumpResult> {
+  return new Promise((resolve, reject) => {
+    const { limit, signal, lost, idleTimeoutMs, onChunk, onProgress } = options;
+    let taken = 0;
+    let settled = false;
+    let isHeldBack = false;
+
+    const idleTimer =
+      idleTimeoutMs > 0
+        ? setTimeout(() => {
+            if (isHeldBack) idleTimer?.refresh();
+            else finish('idle');
+          }, idleTimeoutMs)
+        : undefined;
+
+    const detach = () => {
+      settled = true;
+      clearTimeout(idleTimer);
+      body.off('data', onData);
+      body.off('end', onEnd);
+      body.off('close', onClose);
+      // The error listener stays: a socket error after we are done must not become an uncaught exception.
+      signal.removeEventListener('abort', onRelease);
+      lost.removeEventListener('abort', onLost);
+      sink.onDrain = undefined;
+      sink.onFailure = undefined;
+      if (!body.readableEnded) body.pause();
+    };
+    const finish = (end: BodyEnd) => {
+      if (settled) return;
+      detach();
+      resolve({ end, taken });
+    };
+    const fail = (error: unknown) => {
+      if (settled) return;
+      detach();
+      reject(error);
+    };
+
+    const onData = (chunk: Buffer) => {
+      if (taken + chunk.length > limit) {
+        finish('limit');
+        return;
+      }
+      taken += chunk.length;
+      idleTimer?.refresh();
+      onChunk?.(chunk);
+      const wantsMore = sink.write(chunk);
+      onProgress?.(taken);
+      if (!wantsMore && !settled) {
+        isHeldBack = true;
+        body.pause();
+      }
+    };
+    const onEnd = () => finish('end');
+    const onClose = () => finish(body.readableEnded ? 'end' : 'cut');
+    const onError = () => finish('cut');
+    const onRelease = () => finish('released');
+    const onLost = () =>
+      fail(new StoreError('lock_lost', 'the lock was lost while the body was being written'));
+
+    sink.onDrain = () => {
+      if (settled || !isHeldBack) return;
+      isHeldBack = false;
+      idleTimer?.refresh();
+      body.resume();
+    };
+    sink.onFailure = fail;
+
+    body.on('error', onError);
+    if (lost.aborted) return onLost();
+    if (signal.aborted) return finish('released');
+    if (body.readableEnded) return finish('end');
+    if (body.destroyed) return finish('cut');
+    signal.addEventListener('abort', onRelease, { once: true });
+    lost.addEventListener('abort', onLost, { once: true });
+    body.on('end', onEnd);
+    body.on('close', onClose);
+    body.on('data', onData);
+    body.resume();
+  });
+}

@@ -1,0 +1,289 @@
+import fs from 'node:fs';
+import { IncomingMessage } from 'node:http';
+import { join } from 'node:path';
+import type { Readable } from 'node:stream';
+import { FileStore } from '@tus/file-store';
+import { pumpBody } from '../body-pump.ts';
+import { StoreError } from '../errors.ts';
+import {
+  type AppendOptions,
+  type AppendResult,
+  type Digest,
+  type OpenIntent,
+  type OriginalReader,
+  StoredUpload,
+  type UploadLock,
+  type UploadStore,
+} from '../types.ts';
+import { isUploadId } from '../upload-id.ts';
+import { createInfoFile, type FileInfo, infoOf, parseInfo, replaceInfoFile } from './file-info.ts';
+import { openFileOriginal } from './file-original.ts';
+import { FileSink } from './file-sink.ts';
+import * as files from './files.ts';
+
+export type FsyncPolicy = 'patch' | 'finish' | 'off';
+
+export interface FileUploadStoreOptions {
+  /** Holds nothing but uploads: `<id>` and `<id>.json`. Created when missing. */
+  directory: string;
+  /** 0: unfinished uploads never expire. */
+  expirationMs: number;
+  /** When data is forced to the disk: after every request, before a finish is announced, or never. */
+  fsync: FsyncPolicy;
+  now?: () => number;
+}
+
+/**
+ * Uploads as files: `<id>` holds the bytes, `<id>.json` what the client said about them.
+ *
+ * The offset is the size of the file: there is no second place that could say otherwise. Writes only append at
+ * the offset, under the upload's lock, so `kill -9` at any moment leaves a prefix of what was sent, at least as
+ * long as what was acknowledged. A power cut may take more unless `fsync` is `patch`; what was announced as
+ * finished survives it unless `fsync` is `off`.
+ *
+ * An unfinished upload expires `expirationMs` after its last byte (the file's modification time), so that receiving
+ * extends it without writing anything more. A crash during creation leaves an `<id>.json` without `<id>`, of an id
+ * that was never given out; `listUploads` reports it as expired bytes-less upload once its time has come.
+ *
+ * Extends @tus/file-store for its place in tus (a DataStore with these extensions); every method that touches bytes
+ * or metadata is our own, since the stock ones read the body through a web stream and rewrite metadata in place.
+ */
+export class FileUploadStore extends FileStore implements UploadStore {
+  readonly kind = 'file';
+  readonly #fsync: FsyncPolicy;
+  readonly #now: () => number;
+
+  constructor(options: FileUploadStoreOptions) {
+    fs.mkdirSync(options.directory, { recursive: true });
+    super({ directory: options.directory, expirationPeriodInMilliseconds: options.expirationMs });
+    this.#fsync = options.fsync;
+    this.#now = options.now ?? Date.now;
+    if (options.expirationMs === 0) {
+      this.extensions = this.extensions.filter((extension) => extension !== 'expiration');
+    }
+  }
+
+  override async create(upload: StoredUpload): Promise<StoredUpload> {
+    const path = this.#dataPath(upload.id);
+    await withStorageErrors(async () => {
+      await createInfoFile(this.#infoPath(upload.id), infoOf(upload));
+      await files.createEmpty(path);
+    });
+    upload.storage = { type: 'file', path };
+    upload.expiresAtMs = this.#expiresAtMs(upload.size, 0, upload.createdAtMs);
+    upload.isComplete = upload.isFull;
+    return upload;
+  }
+
+  override getUpload(id: string): Promise<StoredUpload> {
+    return this.openUpload(id, { for: 'read' });
+  }
+
+  async openUpload(id: string, _intent: OpenIntent): Promise<StoredUpload> {
+    const upload = await this.#load(id);
+    if (upload.expiresAtMs !== undefined && upload.expiresAtMs < this.#now()) {
+      throw new StoreError('upload_gone', `upload ${id} expired`);
+    }
+    return upload;
+  }
+
+  override async declareUploadLength(id: string, size: number): Promise<void> {
+    await this.declareLength(await this.#load(id), size);
+  }
+
+  async declareLength(upload: StoredUpload, size: number): Promise<void> {
+    if (upload.size !== undefined)
+      throw new StoreError('length_already_set', `length of ${upload.id} is set`);
+    if (size < upload.offset) {
+      throw new StoreError('length_below_offset', `${size} is less than the offset ${upload.offset}`);
+    }
+    await this.#replaceInfo(upload, { size });
+    upload.size = size;
+    upload.expiresAtMs = this.#expiresAtMs(size, upload.offset, this.#now());
+    upload.isComplete = upload.isFull;
+  }
+
+  async declareDigest(upload: StoredUpload, digest: Digest): Promise<void> {
+    await this.#replaceInfo(upload, { digest });
+    upload.declaredDigest = digest;
+  }
+
+  async append(upload: StoredUpload, body: Readable, options: AppendOptions): Promise<AppendResult> {
+    const fd = await withStorageErrors(() => files.open(this.#dataPath(upload.id), fs.constants.O_WRONLY));
+    try {
+      const sink = new FileSink({
+        fd,
+        position: upload.offset,
+        releaseMemory: body instanceof IncomingMessage,
+      });
+      try {
+        const { end } = await pumpBody(body, sink, {
+          limit: options.limit,
+          signal: options.signal,
+          lost: options.lock.lost,
+          idleTimeoutMs: options.idleTimeoutMs,
+          onChunk: options.onChunk,
+          onProgress: options.onProgress,
+        });
+        await sink.flush();
+        if (this.#fsync === 'patch') await withStorageErrors(() => files.syncData(fd));
+        return { offset: sink.position, end };
+      } finally {
+        upload.offset = sink.position;
+        upload.expiresAtMs = this.#expiresAtMs(upload.size, upload.offset, this.#now());
+        upload.isComplete = upload.isFull;
+      }
+    } finally {
+      await files.close(fd);
+    }
+  }
+
+  /** The DataStore form of `append`: everything from `offset` to the end of the stream. */
+  override async write(body: Readable, id: string, offset: number): Promise<number> {
+    const upload = await this.#load(id);
+    if (upload.offset !== offset) {
+      throw new StoreError('upload_damaged', `cannot write at ${offset}: ${upload.offset} bytes are stored`);
+    }
+    const never = new AbortController().signal;
+    const lock: UploadLock = { lock: async () => {}, unlock: async () => {}, lost: never };
+    const limit = upload.size === undefined ? Number.MAX_SAFE_INTEGER : upload.size - offset;
+    const result = await this.append(upload, body, { limit, signal: never, lock, idleTimeoutMs: 0 });
+    return result.offset;
+  }
+
+  async complete(upload: StoredUpload): Promise<void> {
+    if (this.#fsync !== 'off') {
+      await withStorageErrors(async () => {
+        await Promise.all([
+          files.syncPath(this.#dataPath(upload.id)),
+          files.syncPath(this.#infoPath(upload.id)),
+        ]);
+        await files.syncPath(this.directory);
+      });
+    }
+    upload.isComplete = true;
+    upload.expiresAtMs = undefined;
+  }
+
+  override async remove(id: string): Promise<void> {
+    await this.removeUpload(id);
+  }
+
+  /** Bytes first, info last: a crash in between leaves an upload that can be removed again, not nameless bytes. */
+  async removeUpload(id: string): Promise<void> {
+    if (!isUploadId(id)) throw notFound(id);
+    await withStorageErrors(async () => {
+      const hadData = await files.unlinkIfExists(this.#dataPath(id));
+      await files.unlinkIfExists(`${this.#infoPath(id)}.new`);
+      const hadInfo = await files.unlinkIfExists(this.#infoPath(id));
+      if (!hadData && !hadInfo) throw notFound(id);
+    });
+  }
+
+  async *listUploads(onDamaged?: (id: string, error: unknown) => void): AsyncIterable<StoredUpload> {
+    for await (const entry of await fs.promises.opendir(this.directory)) {
+      const id = entry.name.endsWith('.json') ? entry.name.slice(0, -'.json'.length) : '';
+      if (!isUploadId(id)) continue;
+      try {
+        yield await this.#load(id);
+      } catch (error) {
+        if (!(error instanceof StoreError && error.code === 'upload_not_found')) onDamaged?.(id, error);
+      }
+    }
+  }
+
+  async openOriginal(id: string): Promise<OriginalReader> {
+    const upload = await this.#load(id);
+    if (!upload.isFull) throw notFound(id);
+    return openFileOriginal({
+      path: this.#dataPath(id),
+      etag: `${id.slice(0, 8)}-${upload.offset.toString(36)}`,
+    });
+  }
+
+  /** Creates, writes, syncs and removes a small file: the only honest way to know that the disk takes writes. */
+  async check(): Promise<void> {
+    const path = join(this.directory, `.check-${process.pid}`);
+    await withStorageErrors(async () => {
+      await fs.promises.writeFile(path, 'ok');
+      await fs.promises.unlink(path);
+    });
+  }
+
+  async close(): Promise<void> {}
+
+  #dataPath(id: string): string {
+    return join(this.directory, id);
+  }
+
+  #infoPath(id: string): string {
+    return join(this.directory, `${id}.json`);
+  }
+
+  async #load(id: string): Promise<StoredUpload> {
+    if (!isUploadId(id)) throw notFound(id);
+    const infoPath = this.#infoPath(id);
+    const [text, stats] = await withStorageErrors(() =>
+      Promise.all([files.readTextIfExists(infoPath), files.statIfExists(this.#dataPath(id))]),
+    );
+    if (text === undefined) throw notFound(id);
+    const info = parseInfo(text, infoPath);
+    if (stats === undefined) throw new StoreError('upload_gone', `the bytes of ${id} are missing`);
+    if (info.size !== null && stats.size > info.size) {
+      throw new StoreError(
+        'upload_damaged',
+        `${id} holds ${stats.size} bytes, more than its length ${info.size}`,
+      );
+    }
+    const isFull = info.size === stats.size;
+    return Object.assign(
+      new StoredUpload({
+        id,
+        size: info.size ?? undefined,
+        offset: stats.size,
+        rawMetadata: info.metadata ?? undefined,
+        concat: info.concat ?? undefined,
+        declaredDigest: info.digest ?? undefined,
+        createdAtMs: info.createdAtMs,
+        expiresAtMs: this.#expiresAtMs(
+          info.size ?? undefined,
+          stats.size,
+          Math.max(info.createdAtMs, stats.mtimeMs),
+        ),
+        isComplete: isFull,
+      }),
+      { storage: { type: 'file', path: this.#dataPath(id) } },
+    );
+  }
+
+  async #replaceInfo(upload: StoredUpload, change: Partial<FileInfo>): Promise<void> {
+    await withStorageErrors(() =>
+      replaceInfoFile(this.#infoPath(upload.id), { ...infoOf(upload), ...change }),
+    );
+  }
+
+  #expiresAtMs(size: number | undefined, offset: number, lastActivityMs: number): number | undefined {
+    if (this.expirationPeriodInMilliseconds === 0 || size === offset) return undefined;
+    return Math.floor(lastActivityMs) + this.expirationPeriodInMilliseconds;
+  }
+}
+
+function notFound(id: string): StoreError {
+  return new StoreError('upload_not_found', `there is no upload ${id}`);
+}
+
+/** Gives errors of the file system the code that decides what a client is told. */
+async function withStorageErrors<T>(operation: () => Promise<T>): Promise<T> {
+  try {
+    return await operation();
+  } catch (error) {
+    if (error instanceof StoreError) throw error;
+    const code = error instanceof Error && 'code' in error ? String(error.code) : undefined;
+    if (code === 'ENOSPC' || code === 'EDQUOT') {
+      throw new StoreError('storage_full', 'the disk is full', { cause: error });
+    }
+    throw new StoreError('store_unavailable', `the file system failed: ${code ?? String(error)}`, {
+      cause: error,
+    });
+  }
+}

@@ -1,0 +1,343 @@
+import { randomBytes } from 'node:crypto';
+import { PassThrough, Readable, Writable } from 'node:stream';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { isStoreError } from '../../stores/errors.ts';
+import { type AppendOptions, StoredUpload, type UploadStore } from '../../stores/types.ts';
+import { newUploadId } from '../../stores/upload-id.ts';
+import { freeLock } from '../support/memory-lock.ts';
+
+export interface UploadStoreHarness {
+  store: UploadStore;
+  /** A second instance over the same storage, as a restarted or another process would have. */
+  reopen(): Promise<UploadStore>;
+  /** Moves the store's clock forward, so that unfinished uploads expire. */
+  passTime(ms: number): void;
+  /** Names of everything that is stored, for "nothing is left behind". */
+  storedNames(): Promise<string[]>;
+  close(): Promise<void>;
+}
+
+export interface UploadStoreContractOptions {
+  expirationMs: number;
+  /** Sizes around which the store behaves differently (its part size…), in bytes. */
+  interestingSizes: number[];
+}
+
+/** What every store promises. `makeHarness` gives a store that is empty. */
+export function uploadStoreContract(
+  name: string,
+  makeHarness: () => Promise<UploadStoreHarness>,
+  { expirationMs, interestingSizes }: UploadStoreContractOptions,
+): void {
+  describe(`UploadStore contract: ${name}`, () => {
+    let harness: UploadStoreHarness;
+    let store: UploadStore;
+    beforeAll(async () => {
+      harness = await makeHarness();
+      store = harness.store;
+    });
+    afterAll(() => harness.close());
+
+    const create = (fields: Partial<ConstructorParameters<typeof StoredUpload>[0]> = {}) =>
+      store.create(
+        new StoredUpload({
+          id: newUploadId(),
+          size: 10,
+          offset: 0,
+          rawMetadata: undefined,
+          createdAtMs: Date.now(),
+          isComplete: false,
+          ...fields,
+        }),
+      );
+
+    it('gives back what was created, from another process too', async () => {
+      const rawMetadata = 'filename d29ybGQ=,empty,constructor eA==,binary //79';
+      const digest = { algorithm: 'sha-256' as const, hex: 'ab'.repeat(32) };
+      const { id } = await create({ size: 7, rawMetadata, declaredDigest: digest });
+      for (const instance of [store, await harness.reopen()]) {
+        const upload = await instance.getUpload(id);
+        expect(upload).toMatchObject({ id, size: 7, offset: 0, rawMetadata, isComplete: false });
+        expect(upload.declaredDigest).toEqual(digest);
+        expect(upload.isFull).toBe(false);
+      }
+    });
+
+    it.each([...interestingSizes, 0, 1])('stores %i bytes exactly, in one append', async (size) => {
+      const content = randomBytes(size);
+      const upload = await create({ size });
+      const result = await append(store, upload, [content]);
+      expect(result).toEqual({ offset: size, end: 'end' });
+      expect(upload.isFull).toBe(true);
+      await store.complete(upload, freeLock());
+      expect(upload.isComplete).toBe(true);
+      expectSameBytes(await readAll(store, upload.id), content);
+      expectSameBytes(await readAll(await harness.reopen(), upload.id), content);
+    });
+
+    it.each(interestingSizes)(
+      'stores %i bytes exactly in uneven appends by changing processes',
+      async (size) => {
+        const content = randomBytes(size);
+        const { id } = await create({ size });
+        let offset = 0;
+        for (let step = 0; offset < size; step += 1) {
+          const instance = step % 2 === 0 ? store : await harness.reopen();
+          const upload = await instance.openUpload(id, { for: 'write', requestOffset: offset }, freeLock());
+          expect(upload.offset).toBe(offset);
+          const length = Math.min(size - offset, 1 + Math.floor((size * (1 + (step % 3))) / 5));
+          const result = await append(instance, upload, [content.subarray(offset, offset + length)]);
+          offset += length;
+          expect(result.offset).toBe(offset);
+          expect((await (await harness.reopen()).getUpload(id)).offset).toBe(offset);
+        }
+        const upload = await store.openUpload(id, { for: 'read' }, freeLock());
+        expect(upload.isFull).toBe(true);
+        await store.complete(upload, freeLock());
+        expectSameBytes(await readAll(store, id), content);
+      },
+    );
+
+    it('completes twice, and from another process, without changing anything', async () => {
+      const content = randomBytes(1000);
+      const upload = await create({ size: 1000 });
+      await append(store, upload, [content]);
+      await store.complete(upload, freeLock());
+      const other = await harness.reopen();
+      const again = await other.openUpload(upload.id, { for: 'read' }, freeLock());
+      expect(again).toMatchObject({ offset: 1000, size: 1000, isComplete: true });
+      await other.complete(again, freeLock());
+      await store.complete(upload, freeLock());
+      expectSameBytes(await readAll(store, upload.id), content);
+    });
+
+    it('keeps every byte that arrived when the client goes away', async () => {
+      const content = randomBytes(300_000);
+      const upload = await create({ size: 1_000_000 });
+      const body = new PassThrough();
+      body.write(content);
+      setTimeout(() => body.destroy(new Error('aborted')), 50);
+      const result = await store.append(upload, body, appendOptions());
+      expect(result).toEqual({ offset: 300_000, end: 'cut' });
+      const { offset } = await (await harness.reopen()).getUpload(upload.id);
+      expect(offset).toBe(300_000);
+    });
+
+    it('keeps every byte that arrived when it is told to release, and goes on from there', async () => {
+      const content = randomBytes(500_000);
+      const upload = await create({ size: content.length });
+      const body = new PassThrough();
+      body.write(content.subarray(0, 200_000));
+      const release = new AbortController();
+      setTimeout(() => release.abort(), 50);
+      const result = await store.append(upload, body, appendOptions({ signal: release.signal }));
+      expect(result).toEqual({ offset: 200_000, end: 'released' });
+      const again = await store.openUpload(upload.id, { for: 'write', requestOffset: 200_000 }, freeLock());
+      await append(store, again, [content.subarray(200_000)]);
+      await store.complete(again, freeLock());
+      expectSameBytes(await readAll(store, upload.id), content);
+    });
+
+    it('ends a body that sends nothing for too long, and keeps what came', async () => {
+      const upload = await create({ size: 100 });
+      const body = new PassThrough();
+      body.write('hello');
+      const result = await store.append(upload, body, appendOptions({ idleTimeoutMs: 50 }));
+      expect(result).toEqual({ offset: 5, end: 'idle' });
+    });
+
+    it('takes no more than the limit', async () => {
+      const upload = await create({ size: 10 });
+      const result = await append(store, upload, [Buffer.alloc(6, 1), Buffer.alloc(6, 2)], { limit: 10 });
+      expect(result).toEqual({ offset: 6, end: 'limit' });
+      expect((await store.getUpload(upload.id)).offset).toBe(6);
+    });
+
+    it('stops and acknowledges nothing when its lock is lost', async () => {
+      const upload = await create({ size: 1_000_000 });
+      const body = new PassThrough();
+      body.write(randomBytes(1000));
+      const lost = new AbortController();
+      setTimeout(() => lost.abort(), 50);
+      await expect(
+        store.append(upload, body, appendOptions({ lock: freeLock(lost.signal) })),
+      ).rejects.toSatisfy((error) => isStoreError(error, 'lock_lost'));
+    });
+
+    it('sets a deferred length once, for every process', async () => {
+      const upload = await create({ size: undefined });
+      expect(upload.sizeIsDeferred).toBe(true);
+      await append(store, upload, [Buffer.from('12345')]);
+      await expect(store.declareLength(upload, 4, freeLock())).rejects.toSatisfy((error) =>
+        isStoreError(error, 'length_below_offset'),
+      );
+      await store.declareLength(upload, 8, freeLock());
+      expect(upload.size).toBe(8);
+      const other = await harness.reopen();
+      const same = await other.openUpload(upload.id, { for: 'write', requestOffset: 5 }, freeLock());
+      expect(same).toMatchObject({ size: 8, offset: 5 });
+      await expect(other.declareLength(same, 9, freeLock())).rejects.toSatisfy((error) =>
+        isStoreError(error, 'length_already_set'),
+      );
+      await append(other, same, [Buffer.from('678')]);
+      await other.complete(same, freeLock());
+      expect((await readAll(store, upload.id)).toString()).toBe('12345678');
+    });
+
+    it('finishes a deferred upload whose length is declared when all bytes are there', async () => {
+      const upload = await create({ size: undefined });
+      await append(store, upload, [Buffer.from('12345')]);
+      const again = await store.openUpload(upload.id, { for: 'write', requestOffset: 5 }, freeLock());
+      await store.declareLength(again, 5, freeLock());
+      expect(again.isFull).toBe(true);
+      await store.complete(again, freeLock());
+      expect((await readAll(store, upload.id)).toString()).toBe('12345');
+    });
+
+    it('keeps a digest that is declared later', async () => {
+      const upload = await create();
+      const digest = { algorithm: 'sha-256' as const, hex: 'cd'.repeat(32) };
+      await store.declareDigest(upload, digest, freeLock());
+      expect((await (await harness.reopen()).getUpload(upload.id)).declaredDigest).toEqual(digest);
+    });
+
+    it('removes unfinished and finished uploads without a trace', async () => {
+      const unfinished = await create({ size: 100 });
+      await append(store, unfinished, [randomBytes(50)]);
+      const finished = await create({ size: 50 });
+      await append(store, finished, [randomBytes(50)]);
+      await store.complete(finished, freeLock());
+      for (const { id } of [unfinished, finished]) {
+        await store.removeUpload(id, freeLock());
+        await expect((await harness.reopen()).getUpload(id)).rejects.toSatisfy(
+          (error) => isStoreError(error, 'upload_not_found') || isStoreError(error, 'upload_gone'),
+        );
+        await expect(store.openOriginal(id)).rejects.toSatisfy(isStoreError);
+        const leftovers = (await harness.storedNames()).filter((stored) => stored.includes(id));
+        expect(leftovers.filter((stored) => !stored.endsWith('.info'))).toEqual([]);
+      }
+    });
+
+    it.each(['a'.repeat(32), '../../etc/passwd', '', 'x', `${'a'.repeat(32)}.json`, 'a/b', 'constructor'])(
+      'does not know the id %j',
+      async (id) => {
+        await expect(store.getUpload(id)).rejects.toSatisfy((error) =>
+          isStoreError(error, 'upload_not_found'),
+        );
+        await expect(store.removeUpload(id, freeLock())).rejects.toSatisfy((error) =>
+          isStoreError(error, 'upload_not_found'),
+        );
+        await expect(store.openOriginal(id)).rejects.toSatisfy((error) =>
+          isStoreError(error, 'upload_not_found'),
+        );
+      },
+    );
+
+    it('reads any range of a finished original', async () => {
+      const content = randomBytes(100_000);
+      const upload = await create({ size: content.length });
+      await append(store, upload, [content]);
+      await store.complete(upload, freeLock());
+      const reader = await store.openOriginal(upload.id);
+      try {
+        expect(reader.size).toBe(content.length);
+        expect(reader.etag).toMatch(/^[\x21\x23-\x7e]+$/);
+        for (const [start, end] of [
+          [0, 0],
+          [99_999, 99_999],
+          [10, 70_000],
+          [0, 99_999],
+        ] as const) {
+          const { sink, received } = collector();
+          await reader.send(sink, start, end);
+          expectSameBytes(received(), content.subarray(start, end + 1));
+        }
+      } finally {
+        await reader.close();
+      }
+    });
+
+    it('does not open an original that is not finished', async () => {
+      const upload = await create({ size: 10 });
+      await append(store, upload, [Buffer.from('12345')]);
+      await expect(store.openOriginal(upload.id)).rejects.toSatisfy((error) =>
+        isStoreError(error, 'upload_not_found'),
+      );
+    });
+
+    it('lists what it holds', async () => {
+      const made = [await create({ size: 3 }), await create({ size: 0 })];
+      const listed = new Map<string, StoredUpload>();
+      for await (const upload of store.listUploads()) listed.set(upload.id, upload);
+      for (const { id, size } of made) expect(listed.get(id)).toMatchObject({ id, size, offset: 0 });
+    });
+
+    it('says that it can take writes', async () => {
+      await expect(store.check()).resolves.toBeUndefined();
+    });
+
+    it('expires what is unfinished, and only that', async () => {
+      const finished = await create({ size: 5 });
+      await append(store, finished, [Buffer.from('12345')]);
+      await store.complete(finished, freeLock());
+      const unfinished = await create({ size: 5 });
+      await append(store, unfinished, [Buffer.from('123')]);
+      expect(unfinished.expiresAtMs).toBeGreaterThan(Date.now() + expirationMs - 60_000);
+      harness.passTime(expirationMs * 2);
+      await expect(store.getUpload(unfinished.id)).rejects.toSatisfy((error) =>
+        isStoreError(error, 'upload_gone'),
+      );
+      expect((await store.getUpload(finished.id)).expiresAtMs).toBeUndefined();
+      expect((await readAll(store, finished.id)).toString()).toBe('12345');
+      await store.removeUpload(unfinished.id, freeLock());
+    });
+  });
+}
+
+function appendOptions(options: Partial<AppendOptions> = {}): AppendOptions {
+  return {
+    limit: Number.MAX_SAFE_INTEGER,
+    signal: new AbortController().signal,
+    lock: freeLock(),
+    idleTimeoutMs: 0,
+    ...options,
+  };
+}
+
+function append(
+  store: UploadStore,
+  upload: StoredUpload,
+  chunks: Buffer[],
+  options: Partial<AppendOptions> = {},
+) {
+  return store.append(upload, Readable.from(chunks), appendOptions(options));
+}
+
+/** Deep equality of large buffers takes seconds; this says where they differ. */
+function expectSameBytes(actual: Buffer, expected: Buffer): void {
+  expect(actual.length).toBe(expected.length);
+  if (!actual.equals(expected)) expect(actual.findIndex((byte, index) => byte !== expected[index])).toBe(-1);
+}
+
+function collector(): { sink: Writable; received: () => Buffer } {
+  const chunks: Buffer[] = [];
+  const sink = new Writable({
+    write(chunk: Buffer, _encoding, done) {
+      // The store may reuse its buffers once the write is done.
+      chunks.push(Buffer.from(chunk));
+      done();
+    },
+  });
+  return { sink, received: () => Buffer.concat(chunks) };
+}
+
+async function readAll(store: UploadStore, id: string): Promise<Buffer> {
+  const reader = await store.openOriginal(id);
+  try {
+    const { sink, received } = collector();
+    if (reader.size > 0) await reader.send(sink, 0, reader.size - 1);
+    return received();
+  } finally {
+    await reader.close();
+  }
+}
