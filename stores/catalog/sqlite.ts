@@ -1,0 +1,253 @@
+import { existsSync, renameSync } from 'node:fs';
+import type { SQLInputValue, StatementSync } from 'node:sqlite';
+import { type Clock, systemClock } from '../clock.ts';
+import { isStoreError, type StoreError } from '../errors.ts';
+import type {
+  CatalogTotals,
+  UploadCatalog,
+  UploadCounters,
+  UploadFilter,
+  UploadPage,
+  UploadPatch,
+  UploadRecord,
+  UploadState,
+} from '../types.ts';
+import { UPLOAD_STATES } from '../types.ts';
+import { checkPageLimit, decodeCursor, encodeCursor } from './cursor.ts';
+import { createGroupCommit } from './group-commit.ts';
+import {
+  COLUMN_LIST,
+  COLUMNS,
+  PATCH_COLUMNS,
+  quote,
+  type TotalsRow,
+  toRecord,
+  type UploadRow,
+} from './schema.ts';
+import { openDatabaseFile, translateSqliteError } from './sqlite-file.ts';
+
+/*
+ * The catalog of one process, in one SQLite file (`path`, and beside it `-wal` and `-shm` while it is open).
+ *
+ * A write runs at once, in a transaction that is committed for many writes together (20 ms or 400 writes later):
+ * that makes it cost microseconds. Reads go over the same connection and see every write. A crash of the process
+ * therefore loses the last 20 ms of rows, and a power cut somewhat more; the file itself stays consistent. That is
+ * fine because the directory of uploads is the truth: at start it is compared with the catalog, and what the
+ * catalog lacks is put right. If the file is damaged or deleted, the same comparison builds a new one.
+ *
+ * Calls block the process for as long as SQLite works, which is why everything here is one indexed statement.
+ */
+
+export interface SqliteCatalogOptions {
+  path: string;
+  clock?: Clock;
+  /**
+   * Told of every failed commit, with the number of writes that are lost by it (0: it is tried again). After a
+   * loss the catalog has to be compared with the store again. `flush` and `check` reject as well, at least once.
+   */
+  onCommitFailed?: (error: StoreError, lostWrites: number) => void;
+}
+
+/**
+ * Opens or creates the catalog at `path`. Throws upload_damaged (naming the file) when the file is not a sound
+ * database, and store_unavailable when it cannot be opened or comes from a newer version.
+ */
+export function openSqliteCatalog({
+  path,
+  clock = systemClock,
+  onCommitFailed,
+}: SqliteCatalogOptions): UploadCatalog {
+  const db = openDatabaseFile(path);
+  const transaction = createGroupCommit({ db, path, clock, onCommitFailed });
+  /** By their SQL. Its shapes come from our code, never from a client: there are a few dozen. */
+  const statements = new Map<string, StatementSync>();
+
+  function prepare(sql: string): StatementSync {
+    let statement = statements.get(sql);
+    if (statement === undefined) {
+      statement = db.prepare(sql);
+      statements.set(sql, statement);
+    }
+    return statement;
+  }
+
+  function read<T>(query: () => T): T {
+    try {
+      return query();
+    } catch (error) {
+      throw translateSqliteError(error, path);
+    }
+  }
+
+  /** For statements that answer with `COLUMNS`. Rows as arrays: objects from SQLite cost several times as much. */
+  function prepareRows(sql: string): StatementSync {
+    const statement = prepare(sql);
+    statement.setReturnArrays(true);
+    return statement;
+  }
+
+  const insert = prepare(`
+    INSERT INTO uploads (${COLUMN_LIST}) VALUES (${COLUMNS.map(() => '?').join()})
+    ON CONFLICT ("id") DO NOTHING`);
+  const selectById = prepareRows(`SELECT ${COLUMN_LIST} FROM uploads WHERE "id" = ?`);
+  const deleteById = prepare('DELETE FROM uploads WHERE "id" = ?');
+  const selectTotals = prepare('SELECT * FROM totals');
+
+  function readRecord(id: string): UploadRecord | undefined {
+    const row = selectById.get(id);
+    return row && toRecord(row as unknown as UploadRow);
+  }
+
+  return {
+    async create(record) {
+      const values = COLUMNS.map((column) => record[column]);
+      const { changes } = transaction.write(() => insert.run(...values));
+      if (changes === 1) return { ...record };
+      return read(() => readRecord(record.id)) ?? { ...record };
+    },
+
+    async get(id) {
+      return read(() => readRecord(id));
+    },
+
+    async list(filter, { limit, cursor }) {
+      checkPageLimit(limit);
+      const { sql, values } = listQuery(filter, cursor);
+      const rows = read(() => prepareRows(sql).all(...values, limit + 1));
+      return toPage(rows as unknown as UploadRow[], limit);
+    },
+
+    async transition(id, from, to, patch = {}) {
+      const states = typeof from === 'string' ? [from] : from;
+      if (states.length === 0) return undefined;
+      const { assignments, values } = assignmentsOf(patch, {}, clock.now());
+      const sql = `UPDATE uploads SET "state" = ?, ${assignments}
+        WHERE "id" = ? AND "state" IN (${states.map(() => '?').join()}) RETURNING ${COLUMN_LIST}`;
+      const row = transaction.write(() => prepareRows(sql).get(to, ...values, id, ...states));
+      return row && toRecord(row as unknown as UploadRow);
+    },
+
+    async update(id, patch, add = {}) {
+      const { assignments, values } = assignmentsOf(patch, add, clock.now());
+      const sql = `UPDATE uploads SET ${assignments} WHERE "id" = ?`;
+      transaction.write(() => prepare(sql).run(...values, id));
+    },
+
+    async remove(id) {
+      transaction.write(() => deleteById.run(id));
+    },
+
+    async totals() {
+      return toTotals(read(() => selectTotals.all() as unknown as TotalsRow[]));
+    },
+
+    async flush() {
+      transaction.flush();
+    },
+
+    /** Writes for real: a full disk or a file gone read-only shows here. */
+    async check() {
+      const version = read(() => Number(prepare('PRAGMA user_version').get()?.user_version));
+      transaction.write(() => prepare(`PRAGMA user_version = ${version}`).run());
+      transaction.flush();
+    },
+
+    /** Commits and closes; harmless twice. Rejects, but closes all the same, when the commit fails. */
+    async close() {
+      if (!db.isOpen) return;
+      try {
+        transaction.flush();
+      } finally {
+        db.close();
+      }
+    },
+  };
+}
+
+export interface RecreateOptions extends SqliteCatalogOptions {
+  /** Told when a damaged file was moved to `damagedPath` and an empty catalog took its place. */
+  onRecreated?: (event: { damagedPath: string; error: StoreError }) => void;
+}
+
+/**
+ * Like `openSqliteCatalog`, but a damaged file is moved away (with what SQLite keeps beside it, so that it can
+ * still be looked into) and a new, empty catalog is opened: the caller fills it from the store.
+ */
+export function openOrRecreateSqliteCatalog({ onRecreated, ...options }: RecreateOptions): UploadCatalog {
+  try {
+    return openSqliteCatalog(options);
+  } catch (error) {
+    if (!isStoreError(error, 'upload_damaged')) throw error;
+    const timestamp = new Date((options.clock ?? systemClock).now()).toISOString().replaceAll(':', '-');
+    const damagedPath = `${options.path}.damaged-${timestamp}`;
+    for (const suffix of ['', '-wal', '-shm']) {
+      if (existsSync(options.path + suffix)) renameSync(options.path + suffix, damagedPath + suffix);
+    }
+    const catalog = openSqliteCatalog(options);
+    onRecreated?.({ damagedPath, error });
+    return catalog;
+  }
+}
+
+/** The SET clause for a patch and counters. A counter that the patch sets starts from there. */
+function assignmentsOf(patch: UploadPatch, add: UploadCounters, nowMs: number) {
+  const assignments: string[] = [];
+  const values: SQLInputValue[] = [];
+  const counters: Partial<Record<keyof UploadPatch, number>> = add;
+  for (const column of PATCH_COLUMNS) {
+    const value = column === 'updatedAtMs' ? (patch.updatedAtMs ?? nowMs) : patch[column];
+    const more = counters[column];
+    if (value !== undefined) {
+      assignments.push(`${quote(column)} = ?`);
+      values.push(more === undefined ? value : Number(value) + more);
+    } else if (more !== undefined) {
+      assignments.push(`${quote(column)} = ${quote(column)} + ?`);
+      values.push(more);
+    }
+  }
+  return { assignments: assignments.join(), values };
+}
+
+/** Each filter walks one index in the list's order, from the cursor on: the cost is that of the page. */
+function listQuery(filter: UploadFilter, cursor: string | undefined) {
+  const conditions: string[] = [];
+  const values: SQLInputValue[] = [];
+  if (filter.group !== undefined) {
+    conditions.push('"group" = ?');
+    values.push(filter.group);
+  }
+  if (filter.state !== undefined) {
+    // The `+` keeps SQLite from walking all uploads of a state where the group says more.
+    conditions.push(filter.group === undefined ? '"state" = ?' : '+"state" = ?');
+    values.push(filter.state);
+  }
+  if (cursor !== undefined) {
+    const after = decodeCursor(cursor);
+    conditions.push('("createdAtMs", "id") < (?, ?)');
+    values.push(after.createdAtMs, after.id);
+  }
+  const where = conditions.length === 0 ? '' : `WHERE ${conditions.join(' AND ')}`;
+  return {
+    sql: `SELECT ${COLUMN_LIST} FROM uploads ${where} ORDER BY "createdAtMs" DESC, "id" DESC LIMIT ?`,
+    values,
+  };
+}
+
+/** `rows` has one row more than the page when there is a next page. */
+function toPage(rows: UploadRow[], limit: number): UploadPage {
+  const items = rows.slice(0, limit).map(toRecord);
+  const last = items.at(-1);
+  return { items, nextCursor: rows.length > limit && last !== undefined ? encodeCursor(last) : undefined };
+}
+
+function toTotals(rows: TotalsRow[]): CatalogTotals {
+  const byState = Object.fromEntries(UPLOAD_STATES.map((state) => [state, 0])) as Record<UploadState, number>;
+  const totals: CatalogTotals = { byState, receivedBytes: 0, requests: 0, resumes: 0 };
+  for (const row of rows) {
+    byState[row.state] = row.uploads;
+    totals.receivedBytes += row.receivedBytes;
+    totals.requests += row.requests;
+    totals.resumes += row.resumes;
+  }
+  return totals;
+}
