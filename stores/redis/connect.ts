@@ -1,0 +1,128 @@
+import type { Cluster, Redis } from 'ioredis';
+import { COMMAND_TIMEOUT_MS, createCommandClient, createSubscriberClient } from './clients.ts';
+import { unavailable, withoutCommand } from './failure.ts';
+import { createGate } from './gate.ts';
+import { describeRedisTarget, parseRedisUrl } from './redis-url.ts';
+import { createSubscriber } from './subscriber.ts';
+import type { RedisCommands, RedisConnection, RedisEvent } from './types.ts';
+
+/*
+ * One process's connections to Redis: one for commands, one for subscriptions. They come back by themselves, for
+ * ever, and no failure of theirs takes the process down. What they cannot do now fails within two seconds.
+ */
+
+export interface ConnectRedisOptions {
+  /** Shown by CLIENT LIST. */
+  name?: string;
+  onEvent?: (event: RedisEvent) => void;
+}
+
+/** Nothing but a question finds a dead peer; a subscriber would listen to it for ever. */
+const PING_INTERVAL_MS = 5_000;
+
+/**
+ * Starts to connect, and returns at once: a server may start before its Redis. Throws a RangeError for a URL that
+ * cannot be used, and what the file system says about certificates that cannot be read.
+ */
+export function connectRedis(url: string, options: ConnectRedisOptions = {}): RedisConnection {
+  const target = parseRedisUrl(url);
+  const { name = 'landfall', onEvent = () => {} } = options;
+  const client = createCommandClient(target, name);
+  watchClient(client, 'commands', onEvent);
+  const subscriberClient = createSubscriberClient(target, name);
+  if (subscriberClient !== undefined) watchClient(subscriberClient, 'subscriber', onEvent);
+  const gate = createGate(client);
+  let isAnswering = true;
+
+  const attempt = async (invoke: () => Promise<unknown>): Promise<unknown> => {
+    if (!gate.isOpen()) await gate.wait();
+    try {
+      const reply = await (client.isCluster ? inTime(invoke()) : invoke());
+      isAnswering = true;
+      return reply;
+    } catch (error) {
+      if (isTimeout(error)) isAnswering = false;
+      throw unavailable(error);
+    }
+  };
+  const commands: RedisCommands = {
+    isCluster: client.isCluster,
+    send: (command, ...args) => attempt(() => client.call(command, ...args)),
+    run: (script, keys, args) =>
+      attempt(async () => {
+        try {
+          return await client.evalsha(script.sha1, keys.length, ...keys, ...args);
+        } catch (error) {
+          if (!(error instanceof Error && error.message.startsWith('NOSCRIPT'))) throw error;
+          return await client.eval(script.lua, keys.length, ...keys, ...args);
+        }
+      }),
+  };
+
+  const pings = setInterval(() => {
+    if (gate.isOpen()) commands.send('PING').catch(() => {});
+    if (subscriberClient?.status === 'ready') subscriberClient.ping().catch(() => {});
+  }, PING_INTERVAL_MS);
+  pings.unref();
+
+  return {
+    commands,
+    subscriber: createSubscriber(subscriberClient ?? client, onEvent),
+    description: describeRedisTarget(target),
+    isReady: () => gate.isOpen() && isAnswering,
+    async whenReady(timeoutMs) {
+      await gate.wait(timeoutMs);
+      await commands.send('PING');
+    },
+    async close() {
+      clearInterval(pings);
+      gate.close();
+      await Promise.all([hangUp(client), subscriberClient && hangUp(subscriberClient)]);
+    },
+  };
+}
+
+/** Without a listener ioredis prints its errors; with one that throws it would take the process down. */
+function watchClient(
+  client: Redis | Cluster,
+  connection: RedisEvent['connection'],
+  onEvent: (event: RedisEvent) => void,
+): void {
+  // A server that is away fails every attempt to connect in the same words: once is enough for the log.
+  let lastMessage: string | undefined;
+  let wasReady = false;
+  client.on('error', (error: unknown) => {
+    const { message } = withoutCommand(error);
+    if (message === lastMessage) return;
+    lastMessage = message;
+    onEvent({ event: 'redis_error', connection, message });
+  });
+  client.on('ready', () => {
+    lastMessage = undefined;
+    wasReady = true;
+    onEvent({ event: 'redis_ready', connection });
+  });
+  client.on('close', () => {
+    if (!wasReady) return;
+    wasReady = false;
+    onEvent({ event: 'redis_lost', connection });
+  });
+}
+
+/** Says goodbye where somebody listens, so that what was sent before is carried out; else just leaves. */
+async function hangUp(client: Redis | Cluster): Promise<void> {
+  if (client.status === 'ready') await inTime(client.quit()).catch(() => {});
+  client.disconnect();
+}
+
+/** ioredis limits one attempt; in a Cluster a command may be sent to node after node. */
+function inTime<T>(reply: Promise<T>): Promise<T> {
+  return new Promise((resolve, reject) => {
+    const timer = setTimeout(() => reject(new Error('Command timed out')), COMMAND_TIMEOUT_MS);
+    reply.then(resolve, reject).finally(() => clearTimeout(timer));
+  });
+}
+
+function isTimeout(error: unknown): boolean {
+  return error instanceof Error && error.message === 'Command timed out';
+}
