@@ -1,3 +1,4 @@
+import { createHash } from 'node:crypto';
 import fs from 'node:fs';
 import { IncomingMessage } from 'node:http';
 import { join } from 'node:path';
@@ -197,7 +198,7 @@ export class FileUploadStore extends FileStore implements UploadStore {
     if (!upload.isFull) throw notFound(id);
     return openFileOriginal({
       path: this.#dataPath(id),
-      etag: `${id.slice(0, 8)}-${upload.offset.toString(36)}`,
+      etag: entityTag(id),
     });
   }
 
@@ -266,6 +267,11 @@ export class FileUploadStore extends FileStore implements UploadStore {
     if (this.expirationPeriodInMilliseconds === 0 || size === offset) return undefined;
     return Math.floor(lastActivityMs) + this.expirationPeriodInMilliseconds;
   }
+}
+
+/** A finished upload never changes, so its id could be the tag; a hash of it, because tags end up in caches and logs. */
+function entityTag(id: string): string {
+  return createHash('sha256').update(id).digest('base64url').slice(0, 22);
 }
 
 function notFound(id: string): StoreError {

@@ -1,0 +1,216 @@
+import { join } from 'node:path';
+import Fastify, { type FastifyBaseLogger, type FastifyInstance, LogController } from 'fastify';
+import { pino } from 'pino';
+import { openOrRecreateSqliteCatalog } from '../stores/catalog/sqlite.ts';
+import { type DataDirLock, lockDataDir } from '../stores/file/data-dir-lock.ts';
+import { FileUploadStore } from '../stores/file/file-store.ts';
+import { createMemoryLocker } from '../stores/locker/memory.ts';
+import type { Locker, UploadCatalog, UploadStore } from '../stores/types.ts';
+import type { Config } from './config.ts';
+import { ERRORS, HttpError, toHttpError } from './errors.ts';
+import { createAdminGuard } from './plugins/admin.ts';
+import { createCors } from './plugins/cors.ts';
+import { mountHealth } from './plugins/health.ts';
+import { ActiveRequests } from './tus/active-requests.ts';
+import { answerClientError, mountTus } from './tus/mount.ts';
+import { createFinisher } from './uploads/finish.ts';
+import { mountUploadRoutes } from './uploads/routes.ts';
+import { RunningDigests } from './uploads/running-digests.ts';
+import { createSweeper } from './uploads/sweep.ts';
+import { createVerifier } from './uploads/verifier.ts';
+
+/** Room for long metadata: Node's default of 16 KiB would refuse it with a bare 431. */
+const MAX_HEADER_BYTES = 64 * 1024;
+const HEADERS_TIMEOUT_MS = 60_000;
+const KEEP_ALIVE_TIMEOUT_MS = 75_000;
+
+/** Parts that tests put in place of the ones that the configuration asks for. */
+export interface AppOverrides {
+  store?: UploadStore;
+  locker?: Locker;
+  catalog?: UploadCatalog;
+  log?: FastifyBaseLogger;
+}
+
+export interface App {
+  fastify: FastifyInstance;
+  log: FastifyBaseLogger;
+  store: UploadStore;
+  catalog: UploadCatalog;
+  /** Starts to listen, then reconciles and sweeps in the background. Resolves with the address. */
+  listen(): Promise<{ url: string; filesUrl: string }>;
+  /**
+   * Takes no more requests, lets running ones store what they received and answer, gives all locks back, and ends.
+   * Safe to call twice.
+   */
+  close(): Promise<void>;
+}
+
+/** Puts a server together: the only place that chooses implementations. */
+export async function buildApp(config: Config, overrides: AppOverrides = {}): Promise<App> {
+  const log = overrides.log ?? pino({ level: config.logLevel });
+  const parts = openParts(config, overrides, log);
+  const { store, locker, catalog } = parts;
+
+  const digests = new RunningDigests();
+  const active = new ActiveRequests(catalog);
+  const verifier = createVerifier({ store, catalog, finisher: () => finisher, log });
+  const finisher = createFinisher({
+    store,
+    catalog,
+    verify: config.verify,
+    log,
+    onVerificationNeeded: (id) => verifier.enqueue(id),
+  });
+  const sweeper = createSweeper({
+    store,
+    locker,
+    catalog,
+    finisher,
+    verifier,
+    log,
+    intervalMs: config.sweepIntervalMs,
+  });
+  const cors = createCors({ origins: config.corsOrigins, credentials: config.corsCredentials });
+
+  const fastify = Fastify({
+    loggerInstance: log,
+    logController: new LogController({ disableRequestLogging: true }),
+    trustProxy: config.trustedProxies.length > 0 ? [...config.trustedProxies] : false,
+    forceCloseConnections: 'idle',
+    // A body may take days; what ends it is silence (LANDFALL_IDLE_TIMEOUT).
+    requestTimeout: 0,
+    keepAliveTimeout: KEEP_ALIVE_TIMEOUT_MS,
+    http: { maxHeaderSize: MAX_HEADER_BYTES, headersTimeout: HEADERS_TIMEOUT_MS },
+    routerOptions: { maxParamLength: 1024 },
+    exposeHeadRoutes: false,
+    clientErrorHandler: (error, socket) => answerClientError(error, socket, cors),
+  });
+  answerErrors(fastify);
+  fastify.addHook('onRequest', (request, _reply, done) => {
+    done(
+      active.isDraining && !request.url.startsWith('/health/') ? new HttpError('shutting_down') : undefined,
+    );
+  });
+
+  await mountTus(fastify, {
+    services: {
+      store,
+      locker,
+      catalog,
+      finisher,
+      digests,
+      active,
+      log,
+      maxSize: config.maxSizeBytes ?? 0,
+      idleTimeoutMs: config.idleTimeoutMs,
+    },
+    basePath: config.basePath,
+    publicUrl: config.publicUrl,
+    cors,
+  });
+  mountUploadRoutes(fastify, {
+    catalog,
+    store,
+    finisher,
+    basePath: config.basePath,
+    requireAdmin: createAdminGuard({ isEnabled: config.isAdminServed, token: config.adminToken }),
+  });
+  mountHealth(fastify, {
+    check: async () => {
+      await Promise.all([store.check(), catalog.check()]);
+    },
+    isDraining: () => active.isDraining,
+  });
+
+  let closing: Promise<void> | undefined;
+  return {
+    fastify,
+    log,
+    store,
+    catalog,
+    async listen() {
+      const url = await fastify.listen({ host: config.host, port: config.port });
+      sweeper.start();
+      return { url, filesUrl: `${config.publicUrl ?? url}${config.basePath}` };
+    },
+    close() {
+      closing ??= (async () => {
+        const drained = active.drain();
+        const closed = fastify.close();
+        await drained;
+        await closed;
+        await sweeper.close();
+        await verifier.close();
+        await parts.close();
+      })();
+      return closing;
+    },
+  };
+}
+
+interface Parts {
+  store: UploadStore;
+  locker: Locker;
+  catalog: UploadCatalog;
+  close(): Promise<void>;
+}
+
+function openParts(config: Config, overrides: AppOverrides, log: FastifyBaseLogger): Parts {
+  let dataDirLock: DataDirLock | undefined;
+  if (overrides.store === undefined || overrides.catalog === undefined) {
+    dataDirLock = lockDataDir(config.dataDir);
+  }
+  const store =
+    overrides.store ??
+    new FileUploadStore({
+      directory: join(config.dataDir, 'uploads'),
+      expirationMs: config.expirationMs ?? 0,
+      fsync: config.fsync,
+    });
+  const locker = overrides.locker ?? createMemoryLocker({ timeoutMs: config.lockTimeoutMs });
+  const catalog =
+    overrides.catalog ??
+    openOrRecreateSqliteCatalog({
+      path: join(config.dataDir, 'catalog.db'),
+      onRecreated: (event) =>
+        log.error(event, 'catalog was damaged: moved away and rebuilt from the uploads'),
+    });
+  return {
+    store,
+    locker,
+    catalog,
+    async close() {
+      await locker.close();
+      await catalog.close();
+      await store.close();
+      dataDirLock?.release();
+    },
+  };
+}
+
+/** Errors of the JSON API: `{error: {code, message}}`. tus answers in plain text by itself. */
+function answerErrors(fastify: FastifyInstance): void {
+  fastify.setErrorHandler((error, request, reply) => {
+    const httpError = fromFastify(error) ?? toHttpError(error);
+    if (httpError.status >= 500 && httpError.code !== 'not_ready' && httpError.code !== 'shutting_down') {
+      request.log.error({ code: httpError.code, error: httpError.cause ?? error }, 'request failed');
+    }
+    if (httpError.code === 'unauthorized') reply.header('www-authenticate', 'Bearer');
+    if (httpError.retryAfterSeconds !== undefined) reply.header('retry-after', httpError.retryAfterSeconds);
+    return reply
+      .code(httpError.status)
+      .header('cache-control', 'no-store')
+      .send({ error: { code: httpError.code, message: httpError.message } });
+  });
+  fastify.setNotFoundHandler((_request, reply) =>
+    reply.code(404).send({ error: { code: 'not_found', message: ERRORS.not_found.message } }),
+  );
+}
+
+/** Fastify's own refusals (a body that is not JSON, a header it does not take) are the client's mistakes. */
+function fromFastify(error: unknown): HttpError | undefined {
+  if (!(error instanceof Error) || !('statusCode' in error) || !('code' in error)) return undefined;
+  if (typeof error.statusCode !== 'number' || error.statusCode >= 500) return undefined;
+  return new HttpError('invalid_request', { message: error.message, cause: error });
+}

@@ -1,0 +1,138 @@
+import { isStoreError } from '../stores/errors.ts';
+
+interface ErrorDefinition {
+  status: number;
+  /** A sentence for the client; says what is wrong and what to do. */
+  message: string;
+  /** Seconds for a Retry-After header, where the same request can work in a moment. */
+  retryAfterSeconds?: number;
+}
+
+/**
+ * Every error that a client can see: its stable code, its HTTP status and its default sentence.
+ * `docs/errors.md` is generated from this table, and a test holds the two together.
+ */
+export const ERRORS = {
+  invalid_request: { status: 400, message: 'The request is malformed.' },
+  invalid_header: { status: 400, message: 'A header has an invalid value.' },
+  invalid_length: {
+    status: 400,
+    message: 'Exactly one of Upload-Length (a non-negative integer) and Upload-Defer-Length: 1 is required.',
+  },
+  invalid_offset_header: { status: 400, message: 'Upload-Offset must be given, as a non-negative integer.' },
+  invalid_metadata: {
+    status: 400,
+    message: 'Upload-Metadata must be comma-separated pairs of a unique ASCII key and a base64 value.',
+  },
+  invalid_checksum: {
+    status: 400,
+    message: 'The declared checksum must be "sha256" and a digest in base64 or hexadecimal.',
+  },
+  invalid_cursor: { status: 400, message: 'The cursor is not one that this server gave out.' },
+  length_already_set: { status: 400, message: 'The length of this upload is known and cannot be changed.' },
+  length_below_offset: { status: 400, message: 'Upload-Length is less than what is already stored.' },
+  unauthorized: { status: 401, message: 'An Authorization header with the bearer token is required.' },
+  forbidden: {
+    status: 403,
+    message: 'This address may only be used from the machine itself, or with a token.',
+  },
+  not_found: { status: 404, message: 'There is nothing at this address.' },
+  upload_not_found: { status: 404, message: 'There is no upload at this address.' },
+  method_not_allowed: { status: 405, message: 'This address does not take this method.' },
+  idle_timeout: {
+    status: 408,
+    message: 'No bytes arrived for too long. What had arrived is stored: ask for the offset and resume.',
+  },
+  request_timeout: { status: 408, message: 'The request was not sent completely in time.' },
+  offset_mismatch: {
+    status: 409,
+    message: 'Upload-Offset is not the current offset of the upload. Ask for it with HEAD.',
+  },
+  upload_unfinished: { status: 409, message: 'The upload is not finished yet.' },
+  upload_pending: {
+    status: 409,
+    message: 'The upload is complete and still being verified.',
+    retryAfterSeconds: 1,
+  },
+  upload_gone: { status: 410, message: 'The upload expired or was deleted.' },
+  upload_rejected: { status: 410, message: 'The upload was rejected.' },
+  unsupported_tus_version: {
+    status: 412,
+    message: 'Tus-Resumable must be 1.0.0, the version of the protocol that this server speaks.',
+  },
+  size_limit: { status: 413, message: 'The upload is larger than this server accepts.' },
+  body_too_large: { status: 413, message: 'The body is longer than what is left of the upload.' },
+  checksum_body_too_large: {
+    status: 413,
+    message: 'A request with a checksum may not be this large: send smaller chunks.',
+  },
+  unsupported_media_type: {
+    status: 415,
+    message: 'The Content-Type must be application/offset+octet-stream.',
+  },
+  upload_locked: {
+    status: 423,
+    message: 'Another request is working on this upload.',
+    retryAfterSeconds: 1,
+  },
+  upload_released: {
+    status: 423,
+    message:
+      'A newer request took this upload over. What had arrived is stored: ask for the offset and resume.',
+    retryAfterSeconds: 1,
+  },
+  upload_busy: {
+    status: 423,
+    message: 'The state of the upload cannot be told at this moment. Ask again.',
+    retryAfterSeconds: 1,
+  },
+  headers_too_large: { status: 431, message: 'The request headers are too large.' },
+  internal: { status: 500, message: 'The server failed to handle this request.' },
+  upload_damaged: {
+    status: 500,
+    message: 'The stored state of this upload is damaged: an operator must look.',
+  },
+  unsupported_extension: { status: 501, message: 'This server does not offer that protocol extension.' },
+  shutting_down: {
+    status: 503,
+    message: 'The server is shutting down. What had arrived is stored: resume in a moment.',
+    retryAfterSeconds: 1,
+  },
+  store_unavailable: {
+    status: 503,
+    message: 'The storage cannot be reached. What was acknowledged is stored: resume in a moment.',
+    retryAfterSeconds: 5,
+  },
+  not_ready: { status: 503, message: 'The server is not ready to take uploads.', retryAfterSeconds: 5 },
+  storage_full: { status: 507, message: 'The storage is full.', retryAfterSeconds: 60 },
+} as const satisfies Record<string, ErrorDefinition>;
+
+export type ErrorCode = keyof typeof ERRORS;
+
+/** An error that a client may see. `message` is public; `cause` goes to the log only. */
+export class HttpError extends Error {
+  readonly code: ErrorCode;
+  readonly status: number;
+  readonly retryAfterSeconds: number | undefined;
+
+  constructor(code: ErrorCode, options: { message?: string; cause?: unknown } = {}) {
+    const definition: ErrorDefinition = ERRORS[code];
+    super(
+      options.message ?? definition.message,
+      options.cause === undefined ? undefined : { cause: options.cause },
+    );
+    this.name = 'HttpError';
+    this.code = code;
+    this.status = definition.status;
+    this.retryAfterSeconds = definition.retryAfterSeconds;
+  }
+}
+
+/** Any thrown value as an error that a client may see. What we do not know becomes `internal`, its text unseen. */
+export function toHttpError(error: unknown): HttpError {
+  if (error instanceof HttpError) return error;
+  if (isStoreError(error)) {
+    return new HttpError(error.code === 'lock_lost' ? 'store_unavailable' : error.code, { cause: error });
+  }
+  return new HttpError('internal', { cause: error });
+}

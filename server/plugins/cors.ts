@@ -1,0 +1,82 @@
+import type { IncomingMessage, ServerResponse } from 'node:http';
+
+export interface CorsOptions {
+  /** `*`, or exact origins. Empty: no other origin. */
+  origins: '*' | readonly string[];
+  credentials: boolean;
+}
+
+const ALLOWED_METHODS = 'POST, GET, HEAD, PATCH, DELETE, OPTIONS';
+/** What tus-js-client, Uppy and the other clients send. X-Request-ID: tus-js-client's `addRequestId`. */
+const ALLOWED_HEADERS = [
+  'Authorization',
+  'Content-Type',
+  'Range',
+  'If-Match',
+  'If-None-Match',
+  'If-Range',
+  'Tus-Resumable',
+  'Upload-Concat',
+  'Upload-Defer-Length',
+  'Upload-Length',
+  'Upload-Metadata',
+  'Upload-Offset',
+  'X-HTTP-Method-Override',
+  'X-Request-ID',
+  'X-Requested-With',
+].join(', ');
+const EXPOSED_HEADERS = [
+  'Accept-Ranges',
+  'Content-Disposition',
+  'Content-Length',
+  'Content-Range',
+  'ETag',
+  'Landfall-Error',
+  'Last-Modified',
+  'Location',
+  'Retry-After',
+  'Tus-Extension',
+  'Tus-Max-Size',
+  'Tus-Resumable',
+  'Tus-Version',
+  'Upload-Concat',
+  'Upload-Defer-Length',
+  'Upload-Expires',
+  'Upload-Length',
+  'Upload-Metadata',
+  'Upload-Offset',
+].join(', ');
+const PREFLIGHT_MAX_AGE_SECONDS = '86400';
+
+export interface Cors {
+  /** Sets the headers of any answer, errors included, to a request that another origin may make. */
+  apply(req: IncomingMessage, res: Pick<ServerResponse, 'setHeader'>): void;
+  /** The same as lines of an HTTP/1 head, for a request that Node could not parse: its origin is unknown. */
+  linesForUnparsed(): string;
+}
+
+/** The one owner of CORS (Fetch standard, "HTTP extensions"). */
+export function createCors({ origins, credentials }: CorsOptions): Cors {
+  const allowed = origins === '*' ? undefined : new Set(origins);
+
+  return {
+    apply(req, res) {
+      // Even a refusal varies with the origin: a cache must not hand it to an allowed one.
+      if (allowed !== undefined) res.setHeader('Vary', 'Origin');
+      const { origin } = req.headers;
+      if (origin === undefined) return;
+      if (allowed !== undefined && !allowed.has(origin)) return;
+      res.setHeader('Access-Control-Allow-Origin', allowed === undefined ? '*' : origin);
+      if (credentials && allowed !== undefined) res.setHeader('Access-Control-Allow-Credentials', 'true');
+      res.setHeader('Access-Control-Expose-Headers', EXPOSED_HEADERS);
+      if (req.method === 'OPTIONS') {
+        res.setHeader('Access-Control-Allow-Methods', ALLOWED_METHODS);
+        res.setHeader('Access-Control-Allow-Headers', ALLOWED_HEADERS);
+        res.setHeader('Access-Control-Max-Age', PREFLIGHT_MAX_AGE_SECONDS);
+      }
+    },
+    linesForUnparsed() {
+      return allowed === undefined ? 'Access-Control-Allow-Origin: *\r\n' : '';
+    },
+  };
+}

@@ -1,0 +1,113 @@
+import type { FastifyBaseLogger } from 'fastify';
+import {
+  newUploadRecord,
+  type StoredUpload,
+  type UploadCatalog,
+  type UploadLock,
+  type UploadRecord,
+  type UploadStore,
+} from '../../stores/types.ts';
+import { describeUpload, parseUploadMetadata } from './metadata.ts';
+
+export type VerifyPolicy = 'declared' | 'always' | 'off';
+
+export interface FinisherOptions {
+  store: UploadStore;
+  catalog: UploadCatalog;
+  verify: VerifyPolicy;
+  log: FastifyBaseLogger;
+  /** Told about uploads whose digest has to be computed by reading them again. */
+  onVerificationNeeded: (id: string) => void;
+  now?: () => number;
+}
+
+export interface Finisher {
+  /**
+   * The one "all bytes are here". Called under the upload's lock by the last PATCH, by a HEAD that finds a full
+   * upload, and by the sweep. Safe to run any number of times: completing the object is idempotent, and the
+   * record leaves `receiving` by compare-and-set, once.
+   *
+   * @param sha256 lower-case hex digest, where it was computed while the bytes came in
+   */
+  finishUpload(upload: StoredUpload, lock: UploadLock, sha256?: string): Promise<UploadRecord>;
+  /** The record of an upload that the store has; written anew when the catalog lost it. */
+  ensureRecord(upload: StoredUpload): Promise<UploadRecord>;
+  /** Moves a received upload to `ready` or `rejected`, by its digest. Undefined when it is not waiting for that. */
+  settle(id: string, sha256: string | null): Promise<UploadRecord | undefined>;
+  needsDigest(upload: Pick<StoredUpload, 'declaredDigest'>): boolean;
+}
+
+export function createFinisher(options: FinisherOptions): Finisher {
+  const { store, catalog, verify, log, onVerificationNeeded } = options;
+  const now = options.now ?? Date.now;
+
+  const needsDigest = (upload: Pick<StoredUpload, 'declaredDigest'>) =>
+    verify === 'always' || (verify === 'declared' && upload.declaredDigest !== undefined);
+
+  async function ensureRecord(upload: StoredUpload): Promise<UploadRecord> {
+    const known = await catalog.get(upload.id);
+    return known ?? catalog.create(recordOf(upload));
+  }
+
+  async function finishUpload(
+    upload: StoredUpload,
+    lock: UploadLock,
+    sha256?: string,
+  ): Promise<UploadRecord> {
+    const record = await ensureRecord(upload);
+    if (record.state !== 'receiving' && upload.isComplete) return record;
+    await store.complete(upload, lock);
+
+    const mustVerify = needsDigest(upload);
+    const patch = {
+      size: upload.size ?? upload.offset,
+      offset: upload.offset,
+      receivedAtMs: now(),
+      updatedAtMs: now(),
+      expiresAtMs: null,
+      ...(sha256 === undefined ? {} : { sha256 }),
+    };
+    const to = mustVerify ? 'received' : 'ready';
+    const received = await catalog.transition(upload.id, 'receiving', to, patch);
+    if (!received) return (await catalog.get(upload.id)) ?? record;
+    log.info({ uploadId: upload.id, size: upload.size, state: to }, 'upload finished');
+    if (!mustVerify) return received;
+    if (sha256 !== undefined) return (await settle(upload.id, sha256)) ?? received;
+    onVerificationNeeded(upload.id);
+    return received;
+  }
+
+  async function settle(id: string, sha256: string | null): Promise<UploadRecord | undefined> {
+    const record = await catalog.get(id);
+    if (!record) return undefined;
+    const isMismatch = record.declaredSha256 !== null && record.declaredSha256 !== sha256;
+    const patch = { sha256, updatedAtMs: now() };
+    if (!isMismatch) return catalog.transition(id, ['received', 'processing'], 'ready', patch);
+    const rejected = await catalog.transition(id, ['received', 'processing'], 'rejected', {
+      ...patch,
+      reasonCode: 'checksum_mismatch',
+      reason: 'The SHA-256 of what arrived is not the one that was declared.',
+    });
+    if (rejected) log.warn({ uploadId: id, declared: record.declaredSha256, sha256 }, 'upload rejected');
+    return rejected;
+  }
+
+  return { finishUpload, ensureRecord, settle, needsDigest };
+}
+
+/** A record for what the store knows: at creation, and when the catalog has lost it. */
+export function recordOf(upload: StoredUpload): UploadRecord {
+  const { filename, contentType, group } = describeUpload(parseUploadMetadata(upload.rawMetadata));
+  return newUploadRecord({
+    id: upload.id,
+    size: upload.size ?? null,
+    offset: upload.offset,
+    rawMetadata: upload.rawMetadata ?? null,
+    createdAtMs: upload.createdAtMs,
+    expiresAtMs: upload.expiresAtMs ?? null,
+    declaredSha256: upload.declaredDigest?.hex ?? null,
+    filename,
+    contentType,
+    group,
+  });
+}

@@ -1,0 +1,131 @@
+import type { FastifyInstance } from 'fastify';
+import { isStoreError } from '../../stores/errors.ts';
+import {
+  UPLOAD_STATES,
+  type UploadCatalog,
+  type UploadRecord,
+  type UploadState,
+  type UploadStore,
+} from '../../stores/types.ts';
+import { HttpError } from '../errors.ts';
+import type { RequireAdmin } from '../plugins/admin.ts';
+import type { Finisher } from './finish.ts';
+
+export interface UploadRoutesOptions {
+  catalog: UploadCatalog;
+  store: UploadStore;
+  finisher: Finisher;
+  requireAdmin: RequireAdmin;
+  basePath: string;
+}
+
+const DEFAULT_LIMIT = 50;
+const MAX_LIMIT = 1000;
+
+interface ListQuery {
+  state?: string;
+  group?: string;
+  limit?: string;
+  cursor?: string;
+}
+
+/**
+ * `GET /uploads` (the operator's) and `GET /uploads/:id` (for whoever holds the id: it is as unguessable as the
+ * upload's URL). Neither answers other origins.
+ */
+export function mountUploadRoutes(app: FastifyInstance, options: UploadRoutesOptions): void {
+  const { catalog, store, finisher, requireAdmin, basePath } = options;
+
+  app.get<{ Querystring: ListQuery }>('/uploads', async (request, reply) => {
+    requireAdmin(request);
+    reply.header('cache-control', 'no-store');
+    const { state, group, cursor } = request.query;
+    const page = await listPage(catalog, {
+      filter: { state: parseState(state), group },
+      page: { limit: parseLimit(request.query.limit), cursor },
+    });
+    return {
+      uploads: page.items.map((record) => presentUpload(record, basePath)),
+      nextCursor: page.nextCursor ?? null,
+    };
+  });
+
+  app.get<{ Params: { id: string } }>('/uploads/:id', async (request, reply) => {
+    reply.header('cache-control', 'no-store');
+    const { id } = request.params;
+    const record = (await catalog.get(id)) ?? (await finisher.ensureRecord(await store.getUpload(id)));
+    return presentUpload(record, basePath);
+  });
+
+  app.get('/uploads/summary', async (request, reply) => {
+    requireAdmin(request);
+    reply.header('cache-control', 'no-store');
+    return catalog.totals();
+  });
+}
+
+async function listPage(
+  catalog: UploadCatalog,
+  query: { filter: object; page: { limit: number; cursor: string | undefined } },
+) {
+  try {
+    return await catalog.list(query.filter, query.page);
+  } catch (error) {
+    if (error instanceof RangeError && !isStoreError(error))
+      throw new HttpError('invalid_cursor', { cause: error });
+    throw error;
+  }
+}
+
+function parseState(text: string | undefined): UploadState | undefined {
+  if (text === undefined) return undefined;
+  const state = UPLOAD_STATES.find((known) => known === text);
+  if (state === undefined) {
+    throw new HttpError('invalid_request', { message: `state must be one of ${UPLOAD_STATES.join(', ')}.` });
+  }
+  return state;
+}
+
+function parseLimit(text: string | undefined): number {
+  if (text === undefined) return DEFAULT_LIMIT;
+  const limit = /^\d{1,4}$/.test(text) ? Number(text) : 0;
+  if (limit < 1 || limit > MAX_LIMIT) {
+    throw new HttpError('invalid_request', { message: `limit must be a number from 1 to ${MAX_LIMIT}.` });
+  }
+  return limit;
+}
+
+/** An upload as the API shows it: times as ISO 8601, sizes in bytes, speed in bytes per second. */
+function presentUpload(record: UploadRecord, basePath: string) {
+  const seconds = record.receivingMs / 1000;
+  return {
+    id: record.id,
+    url: `${basePath}/${record.id}`,
+    state: record.state,
+    size: record.size,
+    offset: record.offset,
+    filename: record.filename,
+    contentType: record.contentType,
+    group: record.group,
+    metadata: record.rawMetadata,
+    sha256: record.sha256,
+    declaredSha256: record.declaredSha256,
+    reason: record.reasonCode === null ? null : { code: record.reasonCode, message: record.reason },
+    createdAt: isoTime(record.createdAtMs),
+    updatedAt: isoTime(record.updatedAtMs),
+    receivedAt: isoTime(record.receivedAtMs),
+    expiresAt: isoTime(record.expiresAtMs),
+    transfer: {
+      receivedBytes: record.receivedBytes,
+      requests: record.requests,
+      resumes: record.resumes,
+      firstByteMs: record.firstByteAtMs === null ? null : record.firstByteAtMs - record.createdAtMs,
+      durationMs: record.receivedAtMs === null ? null : record.receivedAtMs - record.createdAtMs,
+      bytesPerSecond: seconds > 0 ? Math.round(record.receivedBytes / seconds) : null,
+    },
+  };
+}
+
+function isoTime(ms: number | null): string | null {
+  return ms === null ? null : new Date(ms).toISOString();
+}

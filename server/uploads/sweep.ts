@@ -1,0 +1,219 @@
+import type { FastifyBaseLogger } from 'fastify';
+import { isStoreError } from '../../stores/errors.ts';
+import type {
+  Locker,
+  StoredUpload,
+  UploadCatalog,
+  UploadLock,
+  UploadRecord,
+  UploadState,
+  UploadStore,
+} from '../../stores/types.ts';
+import type { Finisher } from './finish.ts';
+import type { Verifier } from './verifier.ts';
+
+const PAGE = 500;
+/** How long the catalog remembers what is gone, so that its address answers 410 and not 404. */
+const TOMBSTONE_MS = 30 * 24 * 3600 * 1000;
+
+export interface SweeperOptions {
+  store: UploadStore;
+  locker: Locker;
+  catalog: UploadCatalog;
+  finisher: Finisher;
+  verifier: Verifier;
+  log: FastifyBaseLogger;
+  intervalMs: number;
+  now?: () => number;
+}
+
+export interface Sweeper {
+  /** Reconciles once, then sweeps at every interval. Returns at once. */
+  start(): void;
+  /** Brings the catalog in line with the store: rows that were lost, finishes that were interrupted. */
+  reconcile(): Promise<void>;
+  /** Removes expired uploads, finishes full ones, forgets old tombstones. */
+  sweep(): Promise<{ expired: number; finished: number }>;
+  close(): Promise<void>;
+}
+
+/**
+ * What happens to uploads that no request comes for any more. Every step is under the upload's lock, looks at the
+ * store again, and is safe to run twice and from several processes.
+ */
+export function createSweeper(options: SweeperOptions): Sweeper {
+  const { store, locker, catalog, finisher, verifier, log, intervalMs } = options;
+  const now = options.now ?? Date.now;
+  const stop = new AbortController();
+  let running: Promise<unknown> = Promise.resolve();
+  let timer: NodeJS.Timeout | undefined;
+
+  /** Runs under the upload's lock; an upload that somebody is busy with is left for the next time. */
+  async function withLock(id: string, task: (lock: UploadLock) => Promise<void>): Promise<void> {
+    const lock = locker.newLock(id);
+    try {
+      await lock.lock(stop.signal, () => {});
+    } catch (error) {
+      if (isStoreError(error, 'upload_locked') || stop.signal.aborted) return;
+      throw error;
+    }
+    try {
+      await task(lock);
+    } finally {
+      await lock.unlock();
+    }
+  }
+
+  /** Asked without the lock first: taking it would interrupt an upload that is being received. */
+  async function isThere(id: string): Promise<boolean> {
+    try {
+      const upload = await store.getUpload(id);
+      await catalog.update(id, { expiresAtMs: upload.expiresAtMs ?? null });
+      return true;
+    } catch (error) {
+      if (isStoreError(error, 'upload_gone') || isStoreError(error, 'upload_not_found')) return false;
+      throw error;
+    }
+  }
+
+  async function expire(id: string): Promise<boolean> {
+    if (await isThere(id)) return false;
+    let isExpired = false;
+    await withLock(id, async (lock) => {
+      try {
+        await store.openUpload(id, { for: 'read' }, lock);
+        return;
+      } catch (error) {
+        if (isStoreError(error, 'upload_gone')) {
+          await store.removeUpload(id, lock).catch(ignoreNotFound);
+        } else if (!isStoreError(error, 'upload_not_found')) throw error;
+      }
+      const expired = await catalog.transition(id, 'receiving', 'expired', {
+        updatedAtMs: now(),
+        reasonCode: 'expired',
+        reason: 'No bytes arrived for too long.',
+      });
+      isExpired = expired !== undefined;
+      if (isExpired) log.info({ uploadId: id }, 'upload expired');
+    });
+    return isExpired;
+  }
+
+  async function finish(id: string): Promise<boolean> {
+    let isFinished = false;
+    await withLock(id, async (lock) => {
+      const upload = await store.openUpload(id, { for: 'read' }, lock);
+      if (!upload.isFull) return;
+      const record = await finisher.finishUpload(upload, lock);
+      isFinished = record.state !== 'receiving';
+    });
+    return isFinished;
+  }
+
+  async function* recordsIn(state: UploadState): AsyncGenerator<UploadRecord> {
+    let cursor: string | undefined;
+    do {
+      const page = await catalog.list({ state }, { limit: PAGE, cursor });
+      for (const record of page.items) {
+        if (stop.signal.aborted) return;
+        yield record;
+      }
+      cursor = page.nextCursor;
+    } while (cursor !== undefined);
+  }
+
+  async function sweep(): Promise<{ expired: number; finished: number }> {
+    const counts = { expired: 0, finished: 0 };
+    for await (const record of recordsIn('receiving')) {
+      try {
+        if (record.size !== null && record.offset === record.size) {
+          if (await finish(record.id)) counts.finished += 1;
+        } else if (record.expiresAtMs !== null && record.expiresAtMs < now()) {
+          if (await expire(record.id)) counts.expired += 1;
+        }
+      } catch (error) {
+        log.warn({ uploadId: record.id, error }, 'sweeping an upload failed');
+      }
+    }
+    for (const state of ['received', 'processing'] as const) {
+      for await (const record of recordsIn(state)) verifier.enqueue(record.id);
+    }
+    for (const state of ['expired', 'aborted'] as const) {
+      for await (const record of recordsIn(state)) {
+        if (record.updatedAtMs < now() - TOMBSTONE_MS) await catalog.remove(record.id);
+      }
+    }
+    return counts;
+  }
+
+  async function reconcile(): Promise<void> {
+    const seen = { uploads: 0, damaged: 0 };
+    const onDamaged = (id: string, error: unknown) => {
+      seen.damaged += 1;
+      log.error({ uploadId: id, error }, 'upload is damaged');
+    };
+    for await (const upload of store.listUploads(onDamaged)) {
+      if (stop.signal.aborted) return;
+      seen.uploads += 1;
+      await reconcileUpload(upload).catch((error: unknown) =>
+        log.warn({ uploadId: upload.id, error }, 'reconciling an upload failed'),
+      );
+    }
+    for await (const record of recordsIn('receiving')) {
+      await forgetIfMissing(record).catch((error: unknown) =>
+        log.warn({ uploadId: record.id, error }, 'reconciling a record failed'),
+      );
+    }
+    log.info(seen, 'catalog reconciled with the store');
+  }
+
+  async function reconcileUpload(upload: StoredUpload): Promise<void> {
+    const record = await finisher.ensureRecord(upload);
+    if (record.state !== 'receiving') return;
+    if (upload.isFull) await finish(upload.id);
+    else if (record.offset !== upload.offset || record.expiresAtMs !== (upload.expiresAtMs ?? null)) {
+      await catalog.update(upload.id, { offset: upload.offset, expiresAtMs: upload.expiresAtMs ?? null });
+    }
+  }
+
+  /** A row of an upload that the store does not have: it was removed, and the end of that was lost. */
+  async function forgetIfMissing(record: UploadRecord): Promise<void> {
+    if (await isThere(record.id)) return;
+    await withLock(record.id, async (lock) => {
+      try {
+        await store.openUpload(record.id, { for: 'read' }, lock);
+      } catch (error) {
+        if (!isStoreError(error, 'upload_not_found')) return;
+        await catalog.transition(record.id, 'receiving', 'aborted', {
+          updatedAtMs: now(),
+          reasonCode: 'missing',
+          reason: 'The store does not have this upload.',
+        });
+      }
+    });
+  }
+
+  function inBackground(task: () => Promise<unknown>, name: string): void {
+    running = running.then(task).catch((error: unknown) => log.error({ error }, `${name} failed`));
+  }
+
+  return {
+    start() {
+      inBackground(reconcile, 'reconciliation');
+      inBackground(sweep, 'sweep');
+      timer = setInterval(() => inBackground(sweep, 'sweep'), intervalMs);
+      timer.unref();
+    },
+    reconcile,
+    sweep,
+    async close() {
+      stop.abort();
+      clearInterval(timer);
+      await running;
+    },
+  };
+}
+
+function ignoreNotFound(error: unknown): void {
+  if (!isStoreError(error, 'upload_not_found')) throw error;
+}
