@@ -60,7 +60,7 @@ export async function startServer(options: StartServerOptions = {}): Promise<Run
     };
     child.stdout.on('data', read);
     child.stderr.on('data', read);
-    exited.then((code) => {
+    void exited.then((code) => {
       clearTimeout(timer);
       reject(new Error(`the server ended with ${code}:\n${output}`));
     });
