@@ -30,6 +30,11 @@ export function watchConnection(
     // Not the response: a waiting one would cut nothing, and its client would wait for ever.
     socket.destroy();
   }
+  function onIdle(): void {
+    // Idle with nothing to take is the store being slow, or another response's turn.
+    if (socket.writableLength > 0) onCut();
+    else socket.setTimeout(stallTimeoutMs);
+  }
   function onError(): void {
     // Followed by 'close'. Without a listener it would end the process.
   }
@@ -41,7 +46,7 @@ export function watchConnection(
   res.on('error', onError);
   signal?.addEventListener('abort', onCut, { once: true });
   // Node counts progress of a write as activity, so this is about bytes, not about whole chunks.
-  if (stallTimeoutMs > 0) res.setTimeout(stallTimeoutMs, onCut);
+  if (stallTimeoutMs > 0) res.setTimeout(stallTimeoutMs, onIdle);
   if (socket.destroyed || res.destroyed) onGone();
   else if (signal?.aborted) onCut();
 
@@ -51,7 +56,7 @@ export function watchConnection(
       socket.setMaxListeners(socket.getMaxListeners() - 1);
       socket.off('close', onGone);
       res.off('close', onGone);
-      res.off('timeout', onCut);
+      res.off('timeout', onIdle);
       signal?.removeEventListener('abort', onCut);
       // A late error of the response may still come: `onError` stays.
     },
