@@ -56,7 +56,7 @@ export function createGroupCommit({ db, path, clock, onCommitFailed }: GroupComm
   function commitPending(): void {
     cancelTimer?.();
     cancelTimer = undefined;
-    if (!db.isTransaction) return;
+    if (!db.isOpen || !db.isTransaction) return;
     try {
       commit.run();
       pendingWrites = 0;
