@@ -341,16 +341,18 @@ export class TusSession implements StockRequestPort, ActiveRequest {
     await this.#services.catalog.update(this.id, { size });
   }
 
+  /** The record first: a crash in between is then finished by the reconciliation at start, which sees the intent. */
   async #remove(): Promise<void> {
+    const { store, catalog, digests } = this.#services;
     await this.#open();
-    await this.#services.store.removeUpload(this.id, this.#held());
-    this.#services.digests.drop(this.id);
-    await this.#services.catalog.transition(
-      this.id,
-      ['receiving', 'received', 'processing', 'ready', 'failed'],
-      'aborted',
-      { reasonCode: 'deleted', reason: 'Deleted by the client.', updatedAtMs: Date.now() },
-    );
+    await catalog.transition(this.id, ['receiving', 'received', 'processing', 'ready', 'failed'], 'aborted', {
+      reasonCode: 'deleted',
+      reason: 'Deleted by the client.',
+      updatedAtMs: Date.now(),
+    });
+    await catalog.flush();
+    await store.removeUpload(this.id, this.#held());
+    digests.drop(this.id);
   }
 
   #readMetadata(): { rawMetadata: string | undefined; declaredSha256Hex: string | null } {

@@ -148,7 +148,12 @@ export function createSweeper(options: SweeperOptions): Sweeper {
 
   async function reconcile(): Promise<void> {
     const seen = { uploads: 0, damaged: 0 };
+    const halfRemoved: string[] = [];
     const onDamaged = (id: string, error: unknown) => {
+      if (isStoreError(error, 'upload_gone')) {
+        halfRemoved.push(id);
+        return;
+      }
       seen.damaged += 1;
       log.error({ uploadId: id, error }, 'upload is damaged');
     };
@@ -157,6 +162,11 @@ export function createSweeper(options: SweeperOptions): Sweeper {
       seen.uploads += 1;
       await reconcileUpload(upload).catch((error: unknown) =>
         log.warn({ uploadId: upload.id, error }, 'reconciling an upload failed'),
+      );
+    }
+    for (const id of halfRemoved) {
+      await expire(id).catch((error: unknown) =>
+        log.warn({ uploadId: id, error }, 'removing the rest failed'),
       );
     }
     for await (const record of recordsIn('receiving')) {
@@ -169,6 +179,10 @@ export function createSweeper(options: SweeperOptions): Sweeper {
 
   async function reconcileUpload(upload: StoredUpload): Promise<void> {
     const record = await finisher.ensureRecord(upload);
+    if (record.state === 'aborted' || record.state === 'expired') {
+      await withLock(upload.id, (lock) => store.removeUpload(upload.id, lock).catch(ignoreNotFound));
+      return;
+    }
     if (record.state !== 'receiving') return;
     if (upload.isFull) await finish(upload.id);
     else if (record.offset !== upload.offset || record.expiresAtMs !== (upload.expiresAtMs ?? null)) {
