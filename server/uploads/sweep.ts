@@ -178,10 +178,15 @@ export function createSweeper(options: SweeperOptions): Sweeper {
   }
 
   async function reconcileUpload(upload: StoredUpload): Promise<void> {
-    const record = await finisher.ensureRecord(upload);
+    let record = await finisher.ensureRecord(upload);
     if (record.state === 'aborted' || record.state === 'expired') {
-      await withLock(upload.id, (lock) => store.removeUpload(upload.id, lock).catch(ignoreNotFound));
-      return;
+      if (record.reasonCode === 'deleted') {
+        await withLock(upload.id, (lock) => store.removeUpload(upload.id, lock).catch(ignoreNotFound));
+        return;
+      }
+      // The record was wrong (the directory was not mounted when it was written off): the store is the truth.
+      await catalog.remove(upload.id);
+      record = await finisher.ensureRecord(upload);
     }
     if (record.state !== 'receiving') return;
     if (upload.isFull) await finish(upload.id);
