@@ -11,6 +11,8 @@ export interface DownloadServices {
   catalog: UploadCatalog;
   finisher: Finisher;
   log: FastifyBaseLogger;
+  /** A client that takes no byte for this long is cut off. 0: never. */
+  idleTimeoutMs: number;
 }
 
 /** `GET <base path>/:id`: the original, once it may be served. Not by @tus/server's handler, whose web stream of a
@@ -28,6 +30,7 @@ export async function sendUpload(
       contentType: record.contentType,
       filename: record.filename,
       disposition: 'attachment',
+      stallTimeoutMs: services.idleTimeoutMs,
       log: services.log,
     });
   } catch (error) {

@@ -21,6 +21,7 @@ import { createInfoFile, type FileInfo, infoOf, parseInfo, replaceInfoFile } fro
 import { openFileOriginal } from './file-original.ts';
 import { FileSink } from './file-sink.ts';
 import * as files from './files.ts';
+import { createReadBuffers } from './read-buffers.ts';
 
 export type FsyncPolicy = 'patch' | 'finish' | 'off';
 
@@ -53,6 +54,7 @@ export class FileUploadStore extends FileStore implements UploadStore {
   readonly kind = 'file';
   readonly #fsync: FsyncPolicy;
   readonly #now: () => number;
+  readonly #readBuffers = createReadBuffers();
 
   constructor(options: FileUploadStoreOptions) {
     fs.mkdirSync(options.directory, { recursive: true });
@@ -199,6 +201,7 @@ export class FileUploadStore extends FileStore implements UploadStore {
     return openFileOriginal({
       path: this.#dataPath(id),
       etag: entityTag(id),
+      buffers: this.#readBuffers,
     });
   }
 
