@@ -4,9 +4,12 @@ import { basename } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import type { RedisScript } from './types.ts';
 
-/** Reads `<name>.lua`; call it where a factory starts, with `new URL('./name.lua', import.meta.url)`. */
-export function loadScript(url: URL): RedisScript {
-  const lua = readFileSync(url, 'utf8');
+/**
+ * Reads `<name>.lua`; call it where a factory starts, with `new URL('./name.lua', import.meta.url)`. `prelude`: Lua
+ * that goes before it (scripts on a server cannot call each other).
+ */
+export function loadScript(url: URL, prelude = ''): RedisScript {
+  const lua = `${prelude}${readFileSync(url, 'utf8')}`;
   return {
     name: basename(fileURLToPath(url), '.lua'),
     lua,
