@@ -49,7 +49,7 @@ export interface App {
 /** Puts a server together: the only place that chooses implementations. */
 export async function buildApp(config: Config, overrides: AppOverrides = {}): Promise<App> {
   const log = overrides.log ?? pino({ level: config.logLevel });
-  const parts = openParts(config, overrides, log);
+  const parts = openParts(config, overrides, log, () => sweeper.reconcileSoon());
   const { store, locker, catalog } = parts;
 
   const digests = new RunningDigests();
@@ -156,7 +156,12 @@ interface Parts {
   close(): Promise<void>;
 }
 
-function openParts(config: Config, overrides: AppOverrides, log: FastifyBaseLogger): Parts {
+function openParts(
+  config: Config,
+  overrides: AppOverrides,
+  log: FastifyBaseLogger,
+  onRecordsLost: () => void,
+): Parts {
   let dataDirLock: DataDirLock | undefined;
   if (overrides.store === undefined || overrides.catalog === undefined) {
     dataDirLock = lockDataDir(config.dataDir);
@@ -175,6 +180,10 @@ function openParts(config: Config, overrides: AppOverrides, log: FastifyBaseLogg
       path: join(config.dataDir, 'catalog.db'),
       onRecreated: (event) =>
         log.error(event, 'catalog was damaged: moved away and rebuilt from the uploads'),
+      onCommitFailed: (error, lostWrites) => {
+        log.error({ error, lostWrites }, 'writing the catalog failed');
+        if (lostWrites > 0) onRecordsLost();
+      },
     });
   return {
     store,

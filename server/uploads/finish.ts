@@ -7,7 +7,7 @@ import {
   type UploadRecord,
   type UploadStore,
 } from '../../stores/types.ts';
-import { describeUpload, parseUploadMetadata } from './metadata.ts';
+import { describeUpload, InvalidMetadataError, parseUploadMetadata } from './metadata.ts';
 
 export type VerifyPolicy = 'declared' | 'always' | 'off';
 
@@ -97,7 +97,7 @@ export function createFinisher(options: FinisherOptions): Finisher {
 
 /** A record for what the store knows: at creation, and when the catalog has lost it. */
 export function recordOf(upload: StoredUpload): UploadRecord {
-  const { filename, contentType, group } = describeUpload(parseUploadMetadata(upload.rawMetadata));
+  const { filename, contentType, group } = describeStored(upload.rawMetadata);
   return newUploadRecord({
     id: upload.id,
     size: upload.size ?? null,
@@ -110,4 +110,14 @@ export function recordOf(upload: StoredUpload): UploadRecord {
     contentType,
     group,
   });
+}
+
+/** Metadata that we checked at creation; of an upload that another server wrote it may be anything. */
+function describeStored(rawMetadata: string | undefined) {
+  try {
+    return describeUpload(parseUploadMetadata(rawMetadata));
+  } catch (error) {
+    if (error instanceof InvalidMetadataError) return { filename: null, contentType: null, group: null };
+    throw error;
+  }
 }

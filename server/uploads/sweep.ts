@@ -32,6 +32,8 @@ export interface Sweeper {
   start(): void;
   /** Brings the catalog in line with the store: rows that were lost, finishes that were interrupted. */
   reconcile(): Promise<void>;
+  /** Reconciles in the background, after what runs there now. */
+  reconcileSoon(): void;
   /** Removes expired uploads, finishes full ones, forgets old tombstones. */
   sweep(): Promise<{ expired: number; finished: number }>;
   close(): Promise<void>;
@@ -213,6 +215,7 @@ export function createSweeper(options: SweeperOptions): Sweeper {
   }
 
   function inBackground(task: () => Promise<unknown>, name: string): void {
+    if (stop.signal.aborted) return;
     running = running.then(task).catch((error: unknown) => log.error({ error }, `${name} failed`));
   }
 
@@ -224,6 +227,7 @@ export function createSweeper(options: SweeperOptions): Sweeper {
       timer.unref();
     },
     reconcile,
+    reconcileSoon: () => inBackground(reconcile, 'reconciliation'),
     sweep,
     async close() {
       stop.abort();
