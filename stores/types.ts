@@ -73,6 +73,8 @@ export interface AppendOptions {
   /** Milliseconds without a byte after which the append ends with `end: 'idle'`, counted only while the store
    * is reading from the socket. 0: never. */
   idleTimeoutMs: number;
+  /** Length of the body, where the request told it: a hint for the layout of what is stored, never a promise. */
+  expectedBytes?: number | undefined;
   /** Sees every chunk, in order, before the store takes it (and before its memory may be released). */
   onChunk?: (chunk: Buffer) => void;
   /** Called with the number of body bytes taken so far. */

@@ -217,6 +217,7 @@ export class TusSession implements StockRequestPort, ActiveRequest {
         signal: this.#release.signal,
         lock,
         idleTimeoutMs,
+        expectedBytes: readContentLength(this.#headers),
         ...(hash === undefined ? {} : { onChunk: (chunk: Buffer) => void hash.update(chunk) }),
         onProgress: (taken) => {
           firstByteAtMs ??= Date.now();
