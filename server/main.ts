@@ -1,14 +1,27 @@
+import cluster from 'node:cluster';
+import { pino } from 'pino';
 import { type App, buildApp } from './app.ts';
 import { CONFIG_EXIT_CODE, type Config, ConfigError, isLoopbackHost, loadConfig } from './config.ts';
+import { type ListeningMessage, runPrimary } from './processes.ts';
 
-/** Reads the configuration, starts the server and ends it on SIGTERM or SIGINT. */
+/** Reads the configuration, starts the server (or several processes of it) and ends it on SIGTERM or SIGINT. */
 async function main(): Promise<void> {
   const config = readConfig();
   if (config === undefined) return;
+  if (config.processes > 1 && cluster.isPrimary) {
+    runPrimary({
+      count: config.processes,
+      graceMs: config.shutdownGraceMs,
+      log: pino({ level: config.logLevel }),
+      onListening: ({ url, filesUrl }) => void process.stdout.write(greeting(config, url, filesUrl)),
+    });
+    return;
+  }
   const app = await buildApp(config);
   endOnSignals(app, config.shutdownGraceMs);
   const { url, filesUrl } = await app.listen();
-  process.stdout.write(greeting(config, url, filesUrl));
+  if (cluster.isWorker) process.send?.({ type: 'listening', url, filesUrl } satisfies ListeningMessage);
+  else process.stdout.write(greeting(config, url, filesUrl));
 }
 
 function readConfig(): Config | undefined {
