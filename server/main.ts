@@ -41,7 +41,7 @@ function readConfig(): Config | undefined {
  */
 function endOnSignals(app: App, graceMs: number): void {
   let isEnding = false;
-  const end = (signal: NodeJS.Signals) => {
+  const end = (signal: NodeJS.Signals | 'disconnect') => {
     if (isEnding) process.exit(1);
     isEnding = true;
     app.log.info({ signal }, 'shutting down');
@@ -59,6 +59,8 @@ function endOnSignals(app: App, graceMs: number): void {
   };
   process.on('SIGTERM', end);
   process.on('SIGINT', end);
+  // The primary holds the port: without it, no request comes to this process any more.
+  if (cluster.isWorker) process.once('disconnect', () => end('disconnect'));
 }
 
 function greeting(config: Config, url: string, filesUrl: string): string {
