@@ -5,7 +5,6 @@
 import { join, resolve } from 'node:path';
 import type { ConfigProblem } from './config/problems.ts';
 import { ConfigError, sectionLink, showValue } from './config/problems.ts';
-import type { RedisAddress } from './config/redis-url.ts';
 import { checkRules } from './config/rules.ts';
 import type { Setting } from './config/setting.ts';
 import type { SettingKey, SettingValues } from './config/settings.ts';
@@ -16,7 +15,6 @@ import { CONFIG_FILE_ENV, readEnvironment, readYamlFile } from './config/sources
 export { isLoopbackHost, RESERVED_SEGMENTS } from './config/addresses.ts';
 export type { ConfigProblem } from './config/problems.ts';
 export { CONFIG_EXIT_CODE, ConfigError } from './config/problems.ts';
-export type { RedisAddress } from './config/redis-url.ts';
 
 export type S3Provider = NonNullable<SettingValues['s3Provider']>;
 
@@ -40,7 +38,9 @@ export interface S3Config {
   readonly acl: SettingValues['s3Acl'];
 }
 
-export interface RedisConfig extends Readonly<RedisAddress> {
+export interface RedisConfig {
+  /** One of the forms of docs/redis.md; holds the password. */
+  readonly url: string;
   /** What keys and channels start with, without a separator. */
   readonly prefix: string;
   readonly lockTtlMs: number;
@@ -158,9 +158,9 @@ function assemble(values: SettingValues, cwd: string): Config {
     corsCredentials: values.corsCredentials,
     s3: values.store === 's3' ? assembleS3(values) : undefined,
     redis:
-      values.redisAddress === undefined
+      values.redisUrl === undefined
         ? undefined
-        : { ...values.redisAddress, prefix: values.redisPrefix, lockTtlMs: values.lockTtlMs },
+        : { url: values.redisUrl, prefix: values.redisPrefix, lockTtlMs: values.lockTtlMs },
   };
 }
 

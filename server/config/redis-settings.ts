@@ -1,11 +1,21 @@
+import { parseRedisUrl, REDIS_URL_FORMS } from '../../stores/redis/redis-url.ts';
+import type { Kind } from './kinds.ts';
 import { duration, text } from './kinds.ts';
-import { redisUrlKind } from './redis-url.ts';
 import type { Setting } from './setting.ts';
 import { optional, setting } from './setting.ts';
 
+/** Checked here, taken apart again by whoever connects: the text is what tests and tools pass around. */
+const redisUrlKind: Kind<string> = {
+  form: REDIS_URL_FORMS.join('; '),
+  parse(url) {
+    parseRedisUrl(url);
+    return url.trim();
+  },
+};
+
 /** What processes that share a Redis are told. */
 export const REDIS_SETTINGS = {
-  redisAddress: optional({
+  redisUrl: optional({
     env: 'LANDFALL_REDIS_URL',
     yaml: 'redis.url',
     section: 'redis',

@@ -76,8 +76,8 @@ const RULES: readonly Rule[] = [
   },
   {
     blames: 'processes',
-    needs: ['store', 'processes', 'redisAddress'],
-    isBroken: (values) => values.processes > 1 && values.store === 's3' && values.redisAddress === undefined,
+    needs: ['store', 'processes', 'redisUrl'],
+    isBroken: (values) => values.processes > 1 && values.store === 's3' && values.redisUrl === undefined,
     expected: () =>
       '1 without LANDFALL_REDIS_URL: only locks in Redis keep two processes from writing the same upload at once',
   },

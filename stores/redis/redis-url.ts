@@ -141,5 +141,5 @@ function decode(text: string): string {
 }
 
 function wrong(reason: string): RangeError {
-  return new RangeError(`The Redis URL cannot be used: ${reason}. Forms: ${REDIS_URL_FORMS.join('; ')}.`);
+  return new RangeError(`the Redis URL cannot be used: ${reason}`);
 }

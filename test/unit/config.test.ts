@@ -127,7 +127,6 @@ describe('defaults', () => {
     expect(Object.isFrozen(config)).toBe(true);
     expect(Object.isFrozen(config.trustedProxies)).toBe(true);
     expect(Object.isFrozen(config.redis)).toBe(true);
-    expect(Object.isFrozen(config.redis?.nodes[0])).toBe(true);
   });
 });
 
@@ -231,15 +230,7 @@ describe('values', () => {
       corsCredentials: true,
       s3: undefined,
       redis: {
-        mode: 'single',
-        isTls: true,
-        nodes: [{ host: '::1', port: 7000 }],
-        masterName: undefined,
-        username: 'u',
-        password: 'p@ss',
-        sentinelUsername: undefined,
-        sentinelPassword: undefined,
-        database: 3,
+        url: 'rediss://u:p%40ss@[::1]:7000/3',
         prefix: 'lf:1',
         lockTtlMs: 8000,
       },
