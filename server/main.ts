@@ -65,7 +65,7 @@ function endOnSignals(app: App, graceMs: number): void {
 
 function greeting(config: Config, url: string, filesUrl: string): string {
   const operatorApi = !config.isAdminServed
-    ? 'not served'
+    ? `not served (LANDFALL_ADMIN=off${config.adminToken === undefined ? '' : '; the token is not used'})`
     : config.adminToken !== undefined
       ? `${url}/uploads (with the bearer token)`
       : `${url}/uploads (no token is set: this machine only)`;
@@ -79,11 +79,16 @@ function greeting(config: Config, url: string, filesUrl: string): string {
     `    location=$(curl -si -X POST ${filesUrl} -H 'Tus-Resumable: 1.0.0' -H "Upload-Length: $(stat -c %s README.md)" \\`,
     `      -H 'Content-Type: application/offset+octet-stream' -H "Upload-Metadata: filename $(printf README.md | base64)" \\`,
     "      --data-binary @README.md | tr -d '\\r' | awk 'tolower($1)==\"location:\"{print $2}')",
-    `    curl ${isLoopbackHost(config.host) ? url : 'http://127.0.0.1'}$location`,
+    `    curl ${config.publicUrl === undefined ? originToTry(config, url) : ''}$location`,
     '',
     '',
   ];
   return lines.join('\n');
+}
+
+/** The server is asked on this machine, whatever addresses it listens on. */
+function originToTry(config: Config, url: string): string {
+  return isLoopbackHost(config.host) ? url : `http://127.0.0.1:${new URL(url).port}`;
 }
 
 function storeLine(config: Config): string {
