@@ -67,7 +67,15 @@ export function pumpBody(body: Readable, sink: ChunkSink, options: PumpOptions):
     const finish = (end: BodyEnd) => {
       if (settled) return;
       detach();
-      resolve({ end, taken });
+      resolve({ end: end === 'limit' || takeBuffered() ? end : 'limit', taken });
+    };
+    /** What reached this process while the sink held the body back is kept too. False: it was more than the limit. */
+    const takeBuffered = () => {
+      // Also of a destroyed stream `read` returns what is buffered; 'data' would not come any more.
+      for (let chunk = body.read(); chunk !== null; chunk = body.read()) {
+        if (!take(chunk)) return false;
+      }
+      return true;
     };
     const fail = (error: unknown) => {
       if (settled) return;
@@ -75,20 +83,20 @@ export function pumpBody(body: Readable, sink: ChunkSink, options: PumpOptions):
       reject(error);
     };
 
-    const onData = (chunk: Buffer) => {
-      if (taken + chunk.length > limit) {
-        finish('limit');
-        return;
-      }
+    /** False: the chunk crosses the limit and was dropped. */
+    const take = (chunk: Buffer) => {
+      if (taken + chunk.length > limit) return false;
       taken += chunk.length;
-      idleTimer?.refresh();
       onChunk?.(chunk);
-      const wantsMore = sink.write(chunk);
+      isHeldBack = !sink.write(chunk);
       onProgress?.(taken);
-      if (!wantsMore && !settled) {
-        isHeldBack = true;
-        body.pause();
-      }
+      return true;
+    };
+    const onData = (chunk: Buffer) => {
+      if (!take(chunk)) return finish('limit');
+      if (settled) return;
+      idleTimer?.refresh();
+      if (isHeldBack) body.pause();
     };
     const onEnd = () => finish('end');
     const onClose = () => finish(body.readableEnded ? 'end' : 'cut');
