@@ -1,5 +1,5 @@
 import { join } from 'node:path';
-import Fastify, { type FastifyBaseLogger, type FastifyInstance, LogController } from 'fastify';
+import Fastify, { type FastifyBaseLogger, type FastifyInstance, type FastifyReply, LogController } from 'fastify';
 import { pino } from 'pino';
 import { openOrRecreateSqliteCatalog } from '../stores/catalog/sqlite.ts';
 import { type DataDirLock, lockDataDir } from '../stores/file/data-dir-lock.ts';
@@ -11,8 +11,8 @@ import { ERRORS, HttpError, toHttpError } from './errors.ts';
 import { createAdminGuard } from './plugins/admin.ts';
 import { createCors } from './plugins/cors.ts';
 import { mountHealth } from './plugins/health.ts';
-import { ActiveRequests } from './tus/active-requests.ts';
 import { answerClientError, mountTus } from './tus/mount.ts';
+import { ActiveRequests } from './uploads/active-requests.ts';
 import { createFinisher } from './uploads/finish.ts';
 import { mountUploadRoutes } from './uploads/routes.ts';
 import { RunningDigests } from './uploads/running-digests.ts';
@@ -84,16 +84,26 @@ export async function buildApp(config: Config, overrides: AppOverrides = {}): Pr
     http: { maxHeaderSize: MAX_HEADER_BYTES, headersTimeout: HEADERS_TIMEOUT_MS },
     routerOptions: { maxParamLength: 1024 },
     exposeHeadRoutes: false,
+    // What the router itself refuses (an address that cannot be decoded).
+    frameworkErrors: (error, request, reply) => {
+      if (tus.owns(request.url)) tus.takeOver(request, reply);
+      else void sendError(reply, fromFastify(error) ?? toHttpError(error));
+    },
     clientErrorHandler: (error, socket) => answerClientError(error, socket, cors),
   });
   answerErrors(fastify);
-  fastify.addHook('onRequest', (request, _reply, done) => {
+  fastify.addHook('onRequest', (request, reply, done) => {
+    if (tus.owns(request.url)) {
+      if (request.is404) tus.takeOver(request, reply);
+      done();
+      return;
+    }
     done(
       active.isDraining && !request.url.startsWith('/health/') ? new HttpError('shutting_down') : undefined,
     );
   });
 
-  await mountTus(fastify, {
+  const tus = mountTus(fastify, {
     services: {
       store,
       locker,
@@ -205,16 +215,20 @@ function answerErrors(fastify: FastifyInstance): void {
     if (httpError.status >= 500 && httpError.code !== 'not_ready' && httpError.code !== 'shutting_down') {
       request.log.error({ code: httpError.code, error: httpError.cause ?? error }, 'request failed');
     }
-    if (httpError.code === 'unauthorized') reply.header('www-authenticate', 'Bearer');
-    if (httpError.retryAfterSeconds !== undefined) reply.header('retry-after', httpError.retryAfterSeconds);
-    return reply
-      .code(httpError.status)
-      .header('cache-control', 'no-store')
-      .send({ error: { code: httpError.code, message: httpError.message } });
+    return sendError(reply, httpError);
   });
   fastify.setNotFoundHandler((_request, reply) =>
     reply.code(404).send({ error: { code: 'not_found', message: ERRORS.not_found.message } }),
   );
+}
+
+function sendError(reply: FastifyReply, httpError: HttpError): FastifyReply {
+  if (httpError.code === 'unauthorized') reply.header('www-authenticate', 'Bearer');
+  if (httpError.retryAfterSeconds !== undefined) reply.header('retry-after', httpError.retryAfterSeconds);
+  return reply
+    .code(httpError.status)
+    .header('cache-control', 'no-store')
+    .send({ error: { code: httpError.code, message: httpError.message } });
 }
 
 /** Fastify's own refusals (a body that is not JSON, a header it does not take) are the client's mistakes. */

@@ -19,17 +19,25 @@ export interface TusMountOptions {
   cors: Cors;
 }
 
-const TUS_METHODS: readonly string[] = ['POST', 'HEAD', 'PATCH', 'DELETE', 'OPTIONS'];
+export interface TusMount {
+  /** True for every address under the base path. */
+  owns(url: string): boolean;
+  /** Answers a request for such an address that no route took: an unknown method, a path that cannot be decoded. */
+  takeOver(request: FastifyRequest, reply: FastifyReply): void;
+}
+
+const CREATION_METHODS: readonly string[] = ['POST', 'OPTIONS'];
+const UPLOAD_METHODS: readonly string[] = ['HEAD', 'GET', 'PATCH', 'DELETE', 'OPTIONS'];
 
 /**
  * Mounts tus under the base path. The reply is taken over in `onRequest`, before Fastify looks at the body: the
  * raw request goes to the store as it is.
  */
-export async function mountTus(app: FastifyInstance, options: TusMountOptions): Promise<void> {
+export function mountTus(app: FastifyInstance, options: TusMountOptions): TusMount {
   const { services, basePath, cors } = options;
   const stock = createStockHandlers(services.store as unknown as DataStore, basePath);
 
-  const takeOver = (request: FastifyRequest, reply: FastifyReply, done: () => void) => {
+  const takeOver = (request: FastifyRequest, reply: FastifyReply) => {
     reply.hijack();
     const { raw: req } = request;
     const { raw: res } = reply;
@@ -41,7 +49,6 @@ export async function mountTus(app: FastifyInstance, options: TusMountOptions): 
       services.log.error({ error }, 'answering failed');
       res.destroy();
     });
-    done();
   };
 
   async function handle(request: FastifyRequest, req: IncomingMessage, res: ServerResponse): Promise<void> {
@@ -53,13 +60,16 @@ export async function mountTus(app: FastifyInstance, options: TusMountOptions): 
       raw: req,
       location: (newId) => locationOf(newId, request, options),
     };
-    if (method === 'GET' && id !== undefined && id !== '') {
-      await sendUpload(services, id, req, res);
+    const refusal = services.active.isDraining ? new HttpError('shutting_down') : refusalOf(method, id);
+    if (refusal !== undefined) {
+      const reply = errorReply(refusal, sessionRequest, services.log);
+      // RFC 9110, 15.5.6: "The origin server MUST generate an Allow header field in a 405 response".
+      if (refusal.code === 'method_not_allowed') reply.headers.allow = methodsOf(id).join(', ');
+      sendReply(req, res, reply);
       return;
     }
-    const refusal = refusalOf(method, id);
-    if (refusal !== undefined) {
-      sendReply(req, res, errorReply(refusal, sessionRequest, services.log));
+    if (method === 'GET') {
+      await sendUpload(services, sessionRequest.id, req, res);
       return;
     }
     if (method === 'POST') sessionRequest.id = newUploadId();
@@ -67,12 +77,23 @@ export async function mountTus(app: FastifyInstance, options: TusMountOptions): 
   }
 
   const route = {
-    method: [...TUS_METHODS, 'GET'],
-    onRequest: takeOver,
+    method: ['POST', ...UPLOAD_METHODS],
+    onRequest: (request: FastifyRequest, reply: FastifyReply, done: () => void) => {
+      takeOver(request, reply);
+      done();
+    },
     handler: async () => {},
   };
   app.route({ ...route, url: basePath });
   app.route({ ...route, url: `${basePath}/*` });
+
+  return {
+    owns(url) {
+      const path = pathOf(url);
+      return path === basePath || path.startsWith(`${basePath}/`);
+    },
+    takeOver,
+  };
 }
 
 function ignore(): void {}
@@ -88,8 +109,7 @@ function effectiveMethod(req: IncomingMessage): string {
 
 /** '' for the base path itself, undefined for what cannot be an upload's address. The query is not ours to read. */
 export function idOf(url: string, basePath: string): string | undefined {
-  const path = url.split('?', 1)[0] as string;
-  const rest = path.slice(basePath.length).replace(/^\//, '').replace(/\/$/, '');
+  const rest = pathOf(url).slice(basePath.length).replace(/^\//, '').replace(/\/$/, '');
   if (rest.includes('/')) return undefined;
   try {
     return decodeURIComponent(rest);
@@ -98,12 +118,19 @@ export function idOf(url: string, basePath: string): string | undefined {
   }
 }
 
+/** Without the query and, in the absolute form (RFC 9112, 3.2.2: "a server MUST accept" it), without the origin. */
+function pathOf(url: string): string {
+  const target = url.startsWith('/') ? url : url.replace(/^https?:\/\/[^/?]*/i, '');
+  return target.split('?', 1)[0] as string;
+}
+
+function methodsOf(id: string | undefined): readonly string[] {
+  return id === '' ? CREATION_METHODS : UPLOAD_METHODS;
+}
+
 function refusalOf(method: string, id: string | undefined): HttpError | undefined {
-  if (!TUS_METHODS.includes(method)) return new HttpError(id === '' ? 'method_not_allowed' : 'not_found');
   if (id === undefined) return new HttpError('upload_not_found');
-  if (method === 'OPTIONS') return undefined;
-  if ((id === '') !== (method === 'POST')) return new HttpError('method_not_allowed');
-  return undefined;
+  return methodsOf(id).includes(method) ? undefined : new HttpError('method_not_allowed');
 }
 
 /**

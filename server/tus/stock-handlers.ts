@@ -35,7 +35,7 @@ export interface StockRequestPort {
   maxSize: number;
   location(id: string): string;
   acquireLock(): Promise<Lock>;
-  writeBody(upload: Upload, maxBodySize: number): Promise<number>;
+  writeBody(maxBodySize: number): Promise<number>;
 }
 
 export type StockStore = Pick<
@@ -84,7 +84,7 @@ export function createStockHandlers(datastore: DataStore, path: string): StockHa
         getFileIdFromRequest: () => port.id,
         generateUrl: (_req, id) => port.location(id),
         acquireLock: () => port.acquireLock(),
-        writeToStore: (_body, upload, maxBodySize) => port.writeBody(upload, maxBodySize),
+        writeToStore: (_body, _upload, maxBodySize) => port.writeBody(maxBodySize),
       };
       const handler: StockHandler = Object.assign(Object.create(handlers[port.method]), overrides);
       const request: StockRequest = {

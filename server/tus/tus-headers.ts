@@ -51,10 +51,13 @@ export function readUploadOffset(headers: IncomingHttpHeaders): number {
   return offset;
 }
 
-/** Bytes of body announced by Content-Length; undefined when the body is chunked (or there is none). */
+/**
+ * Bytes of body announced by Content-Length; undefined when the body is chunked (or there is none). Node has checked
+ * that it is digits: unlike in tus' own headers, zeros in front are legal here (RFC 9110, 8.6).
+ */
 export function readContentLength(headers: IncomingHttpHeaders): number | undefined {
   const text = headers['content-length'];
-  return text === undefined ? undefined : parseByteCount(text);
+  return text === undefined ? undefined : Number(text);
 }
 
 export function hasBody(headers: IncomingHttpHeaders): boolean {

@@ -2,11 +2,12 @@ import type { UploadCatalog } from '../../stores/types.ts';
 
 /** A request whose body is being received. */
 export interface ActiveRequest {
-  readonly uploadId: string;
+  /** Of the upload. */
+  readonly id: string;
   /** Offset of the upload as far as bytes were taken (not yet acknowledged, perhaps not yet stored). */
   takenOffset(): number;
   /** Ends the body early; what has arrived is kept. */
-  release(reason: 'shutdown'): void;
+  release(): void;
 }
 
 const PROGRESS_INTERVAL_MS = 1_000;
@@ -43,7 +44,7 @@ export class ActiveRequests {
 
   add(request: ActiveRequest): void {
     this.#requests.add(request);
-    if (this.#isDraining) request.release('shutdown');
+    if (this.#isDraining) request.release();
   }
 
   remove(request: ActiveRequest): void {
@@ -73,7 +74,7 @@ export class ActiveRequests {
   async drain(): Promise<void> {
     this.#isDraining = true;
     clearInterval(this.#timer);
-    for (const request of this.#requests) request.release('shutdown');
+    for (const request of this.#requests) request.release();
     if (this.#requests.size > 0) {
       await new Promise<void>((resolve) => {
         this.#whenEmpty = resolve;
@@ -87,7 +88,7 @@ export class ActiveRequests {
       if (this.#shown.get(request) === offset) continue;
       this.#shown.set(request, offset);
       // Only what people look at: the store is asked when a client wants to know.
-      this.#catalog.update(request.uploadId, { offset, updatedAtMs: Date.now() }).catch(() => {});
+      this.#catalog.update(request.id, { offset, updatedAtMs: Date.now() }).catch(() => {});
     }
   }
 }

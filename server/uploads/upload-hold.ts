@@ -1,0 +1,291 @@
+import type { Hash } from 'node:crypto';
+import type { Readable } from 'node:stream';
+import type { FastifyBaseLogger } from 'fastify';
+import { isStoreError } from '../../stores/errors.ts';
+import {
+  type BodyEnd,
+  type Digest,
+  type Locker,
+  type OpenIntent,
+  StoredUpload,
+  type UploadCatalog,
+  type UploadLock,
+  type UploadStore,
+} from '../../stores/types.ts';
+import { type ErrorCode, HttpError } from '../errors.ts';
+import type { ActiveRequest, ActiveRequests } from './active-requests.ts';
+import { type Finisher, recordOf } from './finish.ts';
+import type { RunningDigests } from './running-digests.ts';
+
+export interface UploadServices {
+  store: UploadStore;
+  locker: Locker;
+  catalog: UploadCatalog;
+  finisher: Finisher;
+  digests: RunningDigests;
+  active: ActiveRequests;
+  log: FastifyBaseLogger;
+  idleTimeoutMs: number;
+}
+
+export interface NewUpload {
+  size: number | undefined;
+  rawMetadata: string | undefined;
+  declaredDigest: Digest | undefined;
+}
+
+export interface ReceiveOptions {
+  /** Most bytes that may be taken. */
+  limit: number;
+  /** Length of the body, where the request told it. */
+  expectedBytes: number | undefined;
+}
+
+/** How a body that did not end by itself is answered. */
+const UNFINISHED_BODY: Record<Exclude<BodyEnd, 'end'>, ErrorCode> = {
+  cut: 'invalid_request',
+  released: 'upload_released',
+  idle: 'idle_timeout',
+  limit: 'body_too_large',
+};
+
+/**
+ * One request's hold on one upload, whatever protocol the request speaks: its lock, the state that this tenure of
+ * the lock builds on, and the body that goes into the store. Always `unlock()` it.
+ */
+export class UploadHold implements ActiveRequest {
+  readonly id: string;
+  readonly #services: UploadServices;
+  readonly #release = new AbortController();
+  #lock: UploadLock | undefined;
+  #upload: StoredUpload | undefined;
+  #takenBytes = 0;
+
+  constructor(services: UploadServices, id: string) {
+    this.#services = services;
+    this.id = id;
+  }
+
+  /** Aborted when the request must let go: somebody else wants the lock, the client left, or the server ends. */
+  get signal(): AbortSignal {
+    return this.#release.signal;
+  }
+
+  /** The upload as this request knows it; undefined before `open` or `create`. */
+  get upload(): StoredUpload | undefined {
+    return this.#upload;
+  }
+
+  takenOffset(): number {
+    return (this.#upload?.offset ?? 0) + this.#takenBytes;
+  }
+
+  release(): void {
+    this.#release.abort();
+  }
+
+  /**
+   * @param client its socket: when it closes, we stop waiting
+   * @throws StoreError upload_locked, store_unavailable; HttpError upload_released
+   */
+  async lock(client: {
+    once(event: 'close', f: () => void): unknown;
+    off(event: 'close', f: () => void): unknown;
+  }) {
+    const lock = this.#services.locker.newLock(this.id);
+    const leave = () => this.release();
+    client.once('close', leave);
+    try {
+      await lock.lock(this.signal, leave);
+    } catch (error) {
+      if (this.signal.aborted && !isStoreError(error)) throw new HttpError('upload_released');
+      throw error;
+    } finally {
+      client.off('close', leave);
+    }
+    this.#lock = lock;
+  }
+
+  async unlock(): Promise<void> {
+    await this.#lock?.unlock();
+  }
+
+  async create({ size, rawMetadata, declaredDigest }: NewUpload): Promise<StoredUpload> {
+    const { store, catalog, finisher } = this.#services;
+    const upload = await store.create(
+      new StoredUpload({
+        id: this.id,
+        size,
+        offset: 0,
+        rawMetadata,
+        declaredDigest,
+        createdAtMs: Date.now(),
+        isComplete: false,
+      }),
+    );
+    this.#upload = upload;
+    await catalog.create(recordOf(upload));
+    if (upload.isFull) await finisher.finishUpload(upload, this.#held());
+    return upload;
+  }
+
+  /**
+   * The upload's state. A full upload is finished here if that did not happen before.
+   *
+   * @throws StoreError; HttpError upload_gone, upload_rejected
+   */
+  async open(intent: OpenIntent): Promise<StoredUpload> {
+    const { store, finisher } = this.#services;
+    let upload: StoredUpload;
+    try {
+      upload = await store.openUpload(this.id, intent, this.#held());
+    } catch (error) {
+      if (isStoreError(error, 'upload_not_found') && (await this.#isKnownToBeGone())) {
+        throw new HttpError('upload_gone', { cause: error });
+      }
+      throw error;
+    }
+    this.#upload = upload;
+    if (upload.isFull) {
+      const record = await finisher.finishUpload(upload, this.#held());
+      if (record.state === 'rejected') {
+        throw new HttpError('upload_rejected', record.reason === null ? {} : { message: record.reason });
+      }
+    }
+    return upload;
+  }
+
+  async declareLength(size: number): Promise<void> {
+    await this.#services.store.declareLength(this.#known(), size, this.#held());
+    await this.#services.catalog.update(this.id, { size });
+  }
+
+  /** Appends a body and, when it was the last one, finishes the upload. A full upload always ends with `end`. */
+  async receive(body: Readable, options: ReceiveOptions): Promise<BodyEnd> {
+    const { active } = this.#services;
+    active.add(this);
+    try {
+      const { end, sha256 } = await this.#append(body, options);
+      if (end === 'limit' || !this.#known().isFull) return end;
+      await this.finish(sha256);
+      return 'end';
+    } finally {
+      active.remove(this);
+    }
+  }
+
+  /** Finishes the upload if all of its bytes are there; does nothing otherwise, or when it is finished. */
+  async finish(sha256?: string): Promise<void> {
+    const upload = this.#known();
+    if (upload.isFull) await this.#services.finisher.finishUpload(upload, this.#held(), sha256);
+  }
+
+  /** The error that answers a body which did not end by itself. What arrived is stored. */
+  unfinishedBody(end: Exclude<BodyEnd, 'end'>): HttpError {
+    const isShutdown = end === 'released' && this.#services.active.isDraining;
+    return new HttpError(isShutdown ? 'shutting_down' : UNFINISHED_BODY[end]);
+  }
+
+  /** The record first: a crash in between is then finished by the reconciliation at start, which sees the intent. */
+  async remove(): Promise<void> {
+    const { store, catalog, digests } = this.#services;
+    await catalog.transition(this.id, ['receiving', 'received', 'processing', 'ready', 'failed'], 'aborted', {
+      reasonCode: 'deleted',
+      reason: 'Deleted by the client.',
+      updatedAtMs: Date.now(),
+    });
+    await catalog.flush();
+    await store.removeUpload(this.id, this.#held());
+    digests.drop(this.id);
+  }
+
+  /** Takes back an upload that nobody was told of. */
+  async discard(): Promise<void> {
+    await this.#services.store.removeUpload(this.id, this.#held());
+    await this.#services.catalog.remove(this.id);
+  }
+
+  async #append(
+    body: Readable,
+    { limit, expectedBytes }: ReceiveOptions,
+  ): Promise<{ end: BodyEnd; sha256: string | undefined }> {
+    const { store, finisher, digests, active, idleTimeoutMs } = this.#services;
+    const upload = this.#known();
+    const startOffset = upload.offset;
+    const startedAtMs = Date.now();
+    const isResume = startOffset > 0 && !active.endedCleanly(upload.id, startOffset);
+    active.forget(upload.id);
+    let firstByteAtMs: number | undefined;
+    const hash: Hash | undefined = finisher.needsDigest(upload)
+      ? digests.take(upload.id, startOffset)
+      : undefined;
+    try {
+      const result = await store.append(upload, body, {
+        limit,
+        signal: this.signal,
+        lock: this.#held(),
+        idleTimeoutMs,
+        expectedBytes,
+        ...(hash === undefined ? {} : { onChunk: (chunk: Buffer) => void hash.update(chunk) }),
+        onProgress: (taken) => {
+          firstByteAtMs ??= Date.now();
+          this.#takenBytes = taken;
+        },
+      });
+      if (result.end === 'end' && !upload.isFull) active.noteCleanEnd(upload.id, result.offset);
+      let sha256: string | undefined;
+      if (hash !== undefined && result.offset === startOffset + this.#takenBytes) {
+        if (upload.isFull) sha256 = hash.digest('hex');
+        else digests.put(upload.id, result.offset, hash);
+      }
+      return { end: result.end, sha256 };
+    } finally {
+      await this.#recordRequest({ startOffset, startedAtMs, firstByteAtMs, isResume });
+    }
+  }
+
+  async #recordRequest(request: {
+    startOffset: number;
+    startedAtMs: number;
+    firstByteAtMs: number | undefined;
+    isResume: boolean;
+  }): Promise<void> {
+    const { catalog, log } = this.#services;
+    const upload = this.#known();
+    const receivedBytes = this.#takenBytes;
+    this.#takenBytes = 0;
+    const nowMs = Date.now();
+    const isFirst = request.startOffset === 0 && request.firstByteAtMs !== undefined;
+    const patch = {
+      offset: upload.offset,
+      updatedAtMs: nowMs,
+      expiresAtMs: upload.expiresAtMs ?? null,
+      ...(isFirst ? { firstByteAtMs: request.firstByteAtMs as number } : {}),
+    };
+    const add = {
+      receivedBytes,
+      requests: 1,
+      resumes: request.isResume ? 1 : 0,
+      receivingMs: nowMs - request.startedAtMs,
+    };
+    // An index of what the store knows better: bytes that are stored are acknowledged, with or without it.
+    await catalog.update(upload.id, patch, add).catch((error: unknown) => {
+      log.warn({ uploadId: upload.id, error }, 'recording progress failed');
+    });
+  }
+
+  async #isKnownToBeGone(): Promise<boolean> {
+    const record = await this.#services.catalog.get(this.id).catch(() => undefined);
+    return record !== undefined && record.state !== 'receiving';
+  }
+
+  #known(): StoredUpload {
+    if (this.#upload === undefined) throw new Error('the upload was not opened');
+    return this.#upload;
+  }
+
+  #held(): UploadLock {
+    if (this.#lock === undefined) throw new Error('the lock was not acquired');
+    return this.#lock;
+  }
+}
