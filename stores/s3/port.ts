@@ -39,7 +39,7 @@ export interface S3Port {
 
 export interface PutObjectRequest {
   key: string;
-  body: Buffer;
+  body: PartBody;
   /** Only if the object's entity tag is this. */
   ifMatch?: string;
   /** Only if there is no such object. */
@@ -67,13 +67,21 @@ export interface ObjectHead {
 
 export interface ListObjectsRequest {
   prefix: string;
-  /** Keys that contain it after the prefix are left out. */
+  /** Keys that contain it after the prefix come as one entry of `prefixes`, up to and with the delimiter. */
   delimiter?: '/';
   continuation?: string;
 }
 
+export interface ListedObject {
+  key: string;
+  size: number;
+  modifiedAtMs: number;
+}
+
+/** In the order of their names. */
 export interface ListObjectsPage {
-  keys: string[];
+  objects: ListedObject[];
+  prefixes: string[];
   continuation: string | undefined;
 }
 

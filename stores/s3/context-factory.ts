@@ -1,0 +1,158 @@
+import { StoreError } from '../errors.ts';
+import { type BufferBudget, createBufferBudget } from './budget.ts';
+import type { StoreContext } from './context.ts';
+import type { Environment } from './environment.ts';
+import { createInfoObjects } from './info.ts';
+import { createUploadKeys } from './keys.ts';
+import { createBufferPool, createMemoryPartBuffer } from './part-buffer.ts';
+import type { PartListCache } from './part-list-cache.ts';
+import { isS3Failure, type S3Port } from './port.ts';
+import { ALL_RULES, type GridRules } from './rules.ts';
+import { createSpool, type Spool } from './spool.ts';
+import { createTailMemory } from './tail-memory.ts';
+
+export interface StoreContextOptions {
+  s3: S3Port;
+  environment: Environment;
+  cache: PartListCache;
+  prefix: string;
+  partSizeBytes: number;
+  maxParts: number;
+  partsInFlight: number;
+  bufferBudgetBytes: number;
+  spoolDir: string | undefined;
+  spoolBudgetBytes: number | undefined;
+  expirationMs: number;
+  /** Smallest part that the provider takes; 5 MiB. */
+  minPartSizeBytes?: number;
+  retryAttempts?: number;
+  retryDelayMs?: number;
+  clockSkewMs?: number;
+  tombstoneMs?: number;
+  deadTailsKept?: number;
+  yieldIdleMs?: number;
+  yieldAfterMs?: number;
+  /** Switched off one by one by the simulation, and by nothing else. */
+  rules?: Partial<GridRules>;
+}
+
+export interface StoreParts {
+  context: StoreContext;
+  /** Writes and removes an object of our own, conditionally: can this bucket keep what we promise? */
+  probe(): Promise<void>;
+  /** Removes what crashed processes left in the spool. */
+  sweepSpool(): Promise<void>;
+  close(): void;
+}
+
+const MIB = 1024 * 1024;
+const HOUR_MS = 3600 * 1000;
+/** Several parts must fit at once, or one slow upload would stop all others. */
+const PARTS_IN_BUDGET = 4;
+
+/** Puts the store's modules together. */
+export function createStoreContext(options: StoreContextOptions): StoreParts {
+  const { s3, environment, bufferBudgetBytes } = options;
+  const rules = { ...ALL_RULES, ...options.rules };
+  const keys = createUploadKeys(options.prefix);
+  const retry = { attempts: options.retryAttempts ?? 4, firstDelayMs: options.retryDelayMs ?? 100 };
+  const yields = { yieldIdleMs: options.yieldIdleMs ?? 1000, yieldAfterMs: options.yieldAfterMs ?? 10_000 };
+  const budget = createBufferBudget({ totalBytes: bufferBudgetBytes, environment, ...yields });
+  const pool = createBufferPool(budget);
+  const spool = makeSpool(options, yields);
+  const maximumInMemory = Math.floor(bufferBudgetBytes / PARTS_IN_BUDGET);
+  const context: StoreContext = {
+    s3,
+    keys,
+    infos: createInfoObjects(s3, keys, environment, retry, rules),
+    cache: options.cache,
+    environment,
+    budgetFor: (partSize) => (partSize <= maximumInMemory ? budget : needSpool(spool, partSize).budget),
+    createBuffer: (partSize, reservation) =>
+      partSize <= maximumInMemory
+        ? createMemoryPartBuffer(pool, reservation)
+        : needSpool(spool, partSize).createPartBuffer(reservation),
+    tailMemory: createTailMemory(),
+    rules,
+    retry,
+    partSizeLimits: {
+      preferred: options.partSizeBytes,
+      minimum: options.minPartSizeBytes ?? 5 * MIB,
+      maximumInMemory,
+      maxParts: options.maxParts,
+    },
+    partsInFlight: options.partsInFlight,
+    expirationMs: options.expirationMs,
+    clockSkewMs: options.clockSkewMs ?? 5000,
+    tombstoneMs: options.tombstoneMs ?? 24 * HOUR_MS,
+    deadTailsKept: options.deadTailsKept ?? 8,
+  };
+  return {
+    context,
+    probe: () => probeConditionalPut(context),
+    async sweepSpool() {
+      await spool?.sweep();
+    },
+    close() {
+      budget.close();
+      spool?.budget.close();
+      context.tailMemory.clear();
+      pool.clear();
+    },
+  };
+}
+
+function makeSpool(
+  options: StoreContextOptions,
+  yields: { yieldIdleMs: number; yieldAfterMs: number },
+): Spool | undefined {
+  const { environment, spoolDir } = options;
+  if (spoolDir === undefined) return undefined;
+  const totalBytes = options.spoolBudgetBytes ?? 16 * 1024 * MIB;
+  const budget: BufferBudget = createBufferBudget({ totalBytes, environment, ...yields });
+  return createSpool({
+    directory: spoolDir,
+    budget,
+    staleAfterMs: HOUR_MS,
+    nowMs: environment.nowMs,
+    randomHex: environment.randomHex,
+  });
+}
+
+function needSpool(spool: Spool | undefined, partSize: number): Spool {
+  if (spool !== undefined && partSize <= spool.budget.totalBytes) return spool;
+  throw new StoreError(
+    'storage_full',
+    `parts of ${partSize} bytes fit neither into the buffer budget nor into the spool`,
+    { retryable: false },
+  );
+}
+
+/** Everything rests on conditional PUT: a bucket that ignores the condition must not be used. */
+async function probeConditionalPut(context: StoreContext): Promise<void> {
+  const { s3, keys, environment } = context;
+  const key = `${keys.prefix}landfall-probe.${environment.randomHex(8)}`;
+  await s3.putObject({ key, body: Buffer.from('probe'), ifNoneMatch: '*' });
+  try {
+    for (const condition of [
+      { ifNoneMatch: '*' as const },
+      { ifMatch: '"0123456789abcdef0123456789abcdef"' },
+    ]) {
+      const isIgnored = await s3.putObject({ key, body: Buffer.from('again'), ...condition }).then(
+        () => true,
+        (error: unknown) => {
+          if (isS3Failure(error, 'precondition_failed')) return false;
+          throw error;
+        },
+      );
+      if (isIgnored) {
+        const header = 'ifMatch' in condition ? 'If-Match' : 'If-None-Match';
+        throw new StoreError('store_unavailable', `this bucket ignores ${header} on PUT`, {
+          retryable: false,
+        });
+      }
+    }
+  } finally {
+    await s3.deleteObject(key).catch(() => undefined);
+  }
+}

@@ -1,0 +1,194 @@
+import type { Readable } from 'node:stream';
+import { StoreError } from '../errors.ts';
+import {
+  type AppendOptions,
+  type AppendResult,
+  type Digest,
+  type OpenIntent,
+  type OriginalReader,
+  StoredUpload,
+  type UploadLock,
+} from '../types.ts';
+import { isUploadId } from '../upload-id.ts';
+import type { StoreContext } from './context.ts';
+import { completeUpload } from './finish.ts';
+import type { UploadInfo } from './info.ts';
+import { listStoredUploads } from './listing.ts';
+import { openStoredOriginal } from './original.ts';
+import { removeStoredUpload } from './remove.ts';
+import { confirmFromCache, emptyState, type GridState, readState, stateOf, toCacheEntry } from './state.ts';
+import { type SweepResult, sweepUploads } from './sweep.ts';
+import { appendBody } from './writer.ts';
+
+/** The S3 store without its tus class: what the simulation runs, with every dependency injected. */
+export interface GridStore {
+  create(upload: StoredUpload): Promise<StoredUpload>;
+  openUpload(id: string, intent: OpenIntent, lock?: UploadLock): Promise<StoredUpload>;
+  declareLength(upload: StoredUpload, size: number, lock: UploadLock): Promise<void>;
+  declareDigest(upload: StoredUpload, digest: Digest, lock: UploadLock): Promise<void>;
+  append(upload: StoredUpload, body: Readable, options: AppendOptions): Promise<AppendResult>;
+  complete(upload: StoredUpload, lock: UploadLock): Promise<void>;
+  removeUpload(id: string, lock: UploadLock): Promise<void>;
+  listUploads(onDamaged?: (id: string, error: unknown) => void): AsyncIterable<StoredUpload>;
+  openOriginal(id: string): Promise<OriginalReader>;
+  sweep(signal?: AbortSignal): Promise<SweepResult>;
+}
+
+export function createGridStore(context: StoreContext): GridStore {
+  const { infos, cache, rules } = context;
+
+  async function open(id: string, intent: OpenIntent, lock?: UploadLock): Promise<GridState> {
+    if (intent.for === 'write' || !rules.cacheConfirmsOnly) {
+      const requestOffset = intent.for === 'write' ? intent.requestOffset : -1;
+      const confirmed = await confirmFromCache(context, id, requestOffset);
+      if (confirmed !== undefined) return confirmed;
+    }
+    const state = await readState(context, id);
+    // Saves the PATCH that follows a HEAD its own listing. Nothing is lost when it cannot be kept.
+    if (lock !== undefined && state.parts !== undefined && state.version.info.multipartId !== null) {
+      await cache.setIfLockHeld(id, toCacheEntry(state), lock).catch(() => undefined);
+    }
+    return state;
+  }
+
+  function assertHeld(lock: UploadLock): void {
+    if (lock.lost.aborted && rules.lostLockIsFinal) {
+      throw new StoreError('lock_lost', 'the lock of the upload was lost');
+    }
+  }
+
+  return {
+    async create(upload) {
+      const info = newInfo(upload, context);
+      const version = await infos.create(info);
+      upload.expiresAtMs = info.expiresAtMs ?? undefined;
+      upload.storeState = emptyState(version);
+      return upload;
+    },
+
+    async openUpload(id, intent, lock) {
+      assertOurs(id);
+      return toStoredUpload(await open(id, intent, lock));
+    },
+
+    async declareLength(upload, size, lock) {
+      const state = stateOf(upload);
+      if (size < state.offset) {
+        throw new StoreError('length_below_offset', 'the length is less than what is stored already');
+      }
+      assertHeld(lock);
+      state.version = await infos.change(state.version, (info) => withLength(info, size, context));
+      upload.size = size;
+    },
+
+    async declareDigest(upload, digest, lock) {
+      const state = stateOf(upload);
+      assertHeld(lock);
+      state.version = await infos.change(state.version, (info) => {
+        if (info.state === 'gone') throw gone();
+        const isKnown = info.declaredDigest?.hex === digest.hex;
+        return isKnown ? undefined : { ...info, declaredDigest: digest };
+      });
+      upload.declaredDigest = digest;
+    },
+
+    append: (upload, body, options) => appendBody(context, upload, body, options),
+    complete: (upload, lock) => completeUpload(context, upload, lock),
+
+    async removeUpload(id, lock) {
+      assertOurs(id);
+      assertHeld(lock);
+      await removeStoredUpload(context, id);
+    },
+
+    async *listUploads(onDamaged) {
+      for await (const listed of listStoredUploads(context)) {
+        try {
+          yield toStoredUpload(await readListed(context, listed.id, listed.originalSize));
+        } catch (error) {
+          // Deleted or expired: those are the sweep's.
+          const isGone = error instanceof StoreError && /^upload_(gone|not_found)$/.test(error.code);
+          if (!isGone) onDamaged?.(listed.id, error);
+        }
+      }
+    },
+
+    async openOriginal(id) {
+      assertOurs(id);
+      return openStoredOriginal(context, id);
+    },
+
+    sweep: (signal) => sweepUploads(context, signal),
+  };
+}
+
+/** What is not an id of ours names no object of ours, and never becomes a key. */
+function assertOurs(id: string): void {
+  if (!isUploadId(id)) throw new StoreError('upload_not_found', 'there is no such upload');
+}
+
+/** A listing that showed the original saves asking for it. */
+async function readListed(
+  context: StoreContext,
+  id: string,
+  originalSize: number | undefined,
+): Promise<GridState> {
+  if (originalSize === undefined) return readState(context, id);
+  const version = await context.infos.read(id);
+  if (version.info.state === 'gone') throw gone();
+  if (version.info.size !== originalSize) return readState(context, id);
+  return { ...emptyState(version), parts: undefined, offset: originalSize, isComplete: true };
+}
+
+function newInfo(upload: StoredUpload, context: StoreContext): UploadInfo {
+  const { expirationMs, environment } = context;
+  return {
+    format: 1,
+    version: 1,
+    id: upload.id,
+    size: upload.size ?? null,
+    rawMetadata: upload.rawMetadata ?? null,
+    concat: upload.concat ?? null,
+    declaredDigest: upload.declaredDigest ?? null,
+    createdAtMs: upload.createdAtMs,
+    expiresAtMs: expirationMs > 0 ? environment.nowMs() + expirationMs : null,
+    partSize: null,
+    multipartId: null,
+    state: 'open',
+    goneAtMs: null,
+  };
+}
+
+function withLength(info: UploadInfo, size: number, context: StoreContext): UploadInfo | undefined {
+  if (info.state === 'gone') throw gone();
+  if (info.size === size) return undefined;
+  if (info.size !== null)
+    throw new StoreError('length_already_set', 'the length is known and does not change');
+  const longest = (info.partSize ?? Number.POSITIVE_INFINITY) * context.partSizeLimits.maxParts;
+  if (size > longest) {
+    const message = `an upload whose length was deferred may have ${longest} bytes here`;
+    throw new StoreError('storage_full', message, { retryable: false });
+  }
+  return { ...info, size };
+}
+
+function toStoredUpload(state: GridState): StoredUpload {
+  const { info } = state.version;
+  const upload = new StoredUpload({
+    id: info.id,
+    size: info.size ?? undefined,
+    offset: state.offset,
+    rawMetadata: info.rawMetadata ?? undefined,
+    concat: info.concat ?? undefined,
+    declaredDigest: info.declaredDigest ?? undefined,
+    createdAtMs: info.createdAtMs,
+    expiresAtMs: info.state === 'finishing' ? undefined : (info.expiresAtMs ?? undefined),
+    isComplete: state.isComplete,
+  });
+  upload.storeState = state;
+  return upload;
+}
+
+function gone(): StoreError {
+  return new StoreError('upload_gone', 'the upload was deleted or has expired');
+}

@@ -1,0 +1,27 @@
+import type { TestProject } from 'vitest/node';
+import { type CephServer, startCeph } from './ceph.ts';
+
+/*
+ * Vitest's globalSetup: what the integration tests need and no test could afford to start for itself. Tests take
+ * it by `inject('s3')` and keep to a random prefix of their own.
+ */
+
+export interface S3Service {
+  endpoint: string;
+  accessKeyId: string;
+  secretAccessKey: string;
+  bucket: string;
+}
+
+declare module 'vitest' {
+  export interface ProvidedContext {
+    s3: S3Service;
+  }
+}
+
+export default async function setup(project: TestProject): Promise<() => Promise<void>> {
+  const ceph: CephServer = await startCeph();
+  const { endpoint, accessKeyId, secretAccessKey, bucket } = ceph;
+  project.provide('s3', { endpoint, accessKeyId, secretAccessKey, bucket });
+  return () => ceph.stop();
+}
