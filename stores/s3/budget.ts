@@ -9,6 +9,8 @@ import type { Environment } from './environment.ts';
 export interface BufferBudget {
   readonly totalBytes: number;
   readonly usedBytes: number;
+  /** The part of `usedBytes` that may be taken back at once. */
+  readonly evictableBytes: number;
   readonly waiting: number;
   /**
    * Waits for `bytes`. Undefined when `signal` aborted first, or the budget was closed. Asking for more than the
@@ -86,13 +88,14 @@ export function createBufferBudget(options: BudgetOptions): BufferBudget {
     return holding;
   }
 
+  const evictable = () => [...holdings].filter((holding) => holding.onEvict !== undefined);
+
   function makeRoom(bytes: number): boolean {
     if (usedBytes + bytes <= totalBytes) return true;
-    const evictable = [...holdings].filter((holding) => holding.onEvict !== undefined);
-    const evictableBytes = evictable.reduce((sum, holding) => sum + holding.bytes, 0);
-    if (usedBytes - evictableBytes + bytes > totalBytes) return false;
-    evictable.sort((a, b) => a.touchedAtMs - b.touchedAtMs);
-    for (const holding of evictable) {
+    const candidates = evictable().sort((a, b) => a.touchedAtMs - b.touchedAtMs);
+    const candidateBytes = candidates.reduce((sum, holding) => sum + holding.bytes, 0);
+    if (usedBytes - candidateBytes + bytes > totalBytes) return false;
+    for (const holding of candidates) {
       if (usedBytes + bytes <= totalBytes) break;
       // Released here, without serving the queue in between: the room is for the caller.
       if (holdings.delete(holding)) usedBytes -= holding.bytes;
@@ -136,6 +139,9 @@ export function createBufferBudget(options: BudgetOptions): BufferBudget {
     totalBytes,
     get usedBytes() {
       return usedBytes;
+    },
+    get evictableBytes() {
+      return evictable().reduce((sum, holding) => sum + holding.bytes, 0);
     },
     get waiting() {
       return waiters.length;

@@ -40,6 +40,8 @@ export interface StoreParts {
   context: StoreContext;
   /** Writes and removes an object of our own, conditionally: can this bucket keep what we promise? */
   probe(): Promise<void>;
+  /** Of the memory budget; what may be evicted at once does not count. */
+  bufferedBytes(): number;
   /** Removes what crashed processes left in the spool. */
   sweepSpool(): Promise<void>;
   close(): void;
@@ -89,6 +91,7 @@ export function createStoreContext(options: StoreContextOptions): StoreParts {
   };
   return {
     context,
+    bufferedBytes: () => budget.usedBytes - budget.evictableBytes,
     probe: () => probeConditionalPut(context),
     async sweepSpool() {
       await spool?.sweep();

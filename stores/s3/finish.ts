@@ -2,6 +2,7 @@ import { StoreError } from '../errors.ts';
 import type { StoredUpload, UploadLock } from '../types.ts';
 import { objectAttributes } from './attributes.ts';
 import type { StoreContext } from './context.ts';
+import { pause } from './environment.ts';
 import { expectedPartSize, totalParts } from './grid.ts';
 import type { UploadInfo } from './info.ts';
 import { isS3Failure, type ListedPart } from './port.ts';
@@ -86,6 +87,7 @@ async function putTogether(context: StoreContext, state: GridState, lock: Upload
         parts = listed;
       }
       // Anything else: it may have happened, or may still. The next attempt, or the object, tells.
+      await pause(context.environment, context.retry.firstDelayMs * attempt, lock.lost);
     }
   }
   if (!rules.headAfterComplete) return;

@@ -49,6 +49,8 @@ export interface S3StoreOptions {
   expirationMs?: number | undefined;
   /** A call that has no answer by then counts as failed; 120 s. */
   requestTimeoutMs?: number | undefined;
+  /** Milliseconds before a call is repeated for the first time; 100. */
+  retryDelayMs?: number | undefined;
   /** Undefined: the SDK's own chain (environment, profile, instance role…). */
   credentials?: S3ClientConfig['credentials'] | undefined;
   /** Shared by all processes that serve this bucket; undefined: this one is alone. */
@@ -108,6 +110,7 @@ export class S3UploadStore extends S3Store implements UploadStore {
       spoolDir: options.spoolDir,
       spoolBudgetBytes: options.spoolBudgetBytes,
       expirationMs: options.expirationMs ?? 0,
+      retryDelayMs: options.retryDelayMs ?? 100,
     });
     this.#grid = createGridStore(this.#parts.context);
     this.extensions = [
@@ -123,6 +126,11 @@ export class S3UploadStore extends S3Store implements UploadStore {
   get maxDeferredSizeBytes(): number {
     const { preferred, maxParts } = this.#parts.context.partSizeLimits;
     return preferred * maxParts;
+  }
+
+  /** Bytes of the buffer budget that are taken now, kept tails excepted: for metrics. */
+  get bufferedBytes(): number {
+    return this.#parts.bufferedBytes();
   }
 
   override create(upload: StoredUpload): Promise<StoredUpload> {
