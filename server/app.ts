@@ -1,5 +1,10 @@
 import { join } from 'node:path';
-import Fastify, { type FastifyBaseLogger, type FastifyInstance, type FastifyReply, LogController } from 'fastify';
+import Fastify, {
+  type FastifyBaseLogger,
+  type FastifyInstance,
+  type FastifyReply,
+  LogController,
+} from 'fastify';
 import { pino } from 'pino';
 import { openOrRecreateSqliteCatalog } from '../stores/catalog/sqlite.ts';
 import { type DataDirLock, lockDataDir } from '../stores/file/data-dir-lock.ts';
@@ -84,6 +89,8 @@ export async function buildApp(config: Config, overrides: AppOverrides = {}): Pr
     http: { maxHeaderSize: MAX_HEADER_BYTES, headersTimeout: HEADERS_TIMEOUT_MS },
     routerOptions: { maxParamLength: 1024 },
     exposeHeadRoutes: false,
+    // Ours (the hook below) says 423 to a HEAD, has CORS headers, and lets health checks through.
+    return503OnClosing: false,
     // What the router itself refuses (an address that cannot be decoded).
     frameworkErrors: (error, request, reply) => {
       if (tus.owns(request.url)) tus.takeOver(request, reply);

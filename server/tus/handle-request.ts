@@ -55,10 +55,17 @@ function replyOf(session: TusSession, response: Response): Reply {
 export function errorReply(error: unknown, request: SessionRequest, log: FastifyBaseLogger): Reply {
   let httpError = fromStock(error) ?? toHttpError(error);
   if (httpError.status >= 500) {
-    log.error(
-      { uploadId: request.id, method: request.method, code: httpError.code, error: httpError.cause ?? error },
-      'tus request failed',
-    );
+    if (httpError.code !== 'shutting_down') {
+      log.error(
+        {
+          uploadId: request.id,
+          method: request.method,
+          code: httpError.code,
+          error: httpError.cause ?? error,
+        },
+        'tus request failed',
+      );
+    }
     // tus-js-client takes any answer to HEAD but 423 for the end of the upload, and starts from zero.
     if (request.method === 'HEAD' && httpError.code !== 'upload_damaged') {
       httpError = new HttpError('upload_busy', { cause: httpError });

@@ -146,8 +146,11 @@ export class TusSession implements StockRequestPort {
   #checkDeclaredLength(upload: StoredUpload): void {
     const size = readDeclaredLength(this.#headers);
     if (size === undefined || size === upload.size) return;
+    if (readUploadOffset(this.#headers) !== upload.offset) throw new HttpError('offset_mismatch');
     if (upload.size !== undefined) throw new HttpError('length_already_set');
     if (size < upload.offset) throw new HttpError('length_below_offset');
+    // A request that is refused sets nothing.
+    if (upload.offset + (readContentLength(this.#headers) ?? 0) > size) throw new HttpError('body_too_large');
   }
 
   #newUpload(): NewUpload {
