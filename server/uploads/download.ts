@@ -1,35 +1,27 @@
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { FastifyBaseLogger } from 'fastify';
 import { isStoreError } from '../../stores/errors.ts';
-import type { UploadCatalog, UploadRecord, UploadStore } from '../../stores/types.ts';
+import type { UploadRecord } from '../../stores/types.ts';
 import { HttpError, toHttpError } from '../errors.ts';
 import { sendOriginal } from '../media/send-original.ts';
-import type { Finisher } from './finish.ts';
-
-export interface DownloadServices {
-  store: UploadStore;
-  catalog: UploadCatalog;
-  finisher: Finisher;
-  log: FastifyBaseLogger;
-  /** A client that takes no byte for this long is cut off. 0: never. */
-  idleTimeoutMs: number;
-}
+import { UploadHold, type UploadServices } from './upload-hold.ts';
 
 /** `GET <base path>/:id`: the original, once it may be served. Not by @tus/server's handler, whose web stream of a
  * file ends the process when the client goes away. */
 export async function sendUpload(
-  services: DownloadServices,
+  services: UploadServices,
   id: string,
   req: IncomingMessage,
   res: ServerResponse,
 ): Promise<void> {
   try {
-    const record = await servableRecord(services, id);
+    const record = await servableRecord(services, id, req);
     const reader = await services.store.openOriginal(id);
     await sendOriginal(req, res, reader, {
       contentType: record.contentType,
       filename: record.filename,
       disposition: 'attachment',
+      // A client that takes no byte for this long is cut off.
       stallTimeoutMs: services.idleTimeoutMs,
       log: services.log,
     });
@@ -38,34 +30,49 @@ export async function sendUpload(
   }
 }
 
+/** @throws HttpError upload_unfinished, upload_pending, upload_rejected, upload_gone; StoreError */
 async function servableRecord(
-  { store, catalog, finisher }: DownloadServices,
+  services: UploadServices,
   id: string,
+  req: IncomingMessage,
 ): Promise<UploadRecord> {
-  let record = await catalog.get(id);
-  if (record === undefined) {
-    const upload = await store.getUpload(id);
-    if (!upload.isFull) throw new HttpError('upload_unfinished');
-    record = await finisher.ensureRecord(upload);
-  }
+  let record = await services.catalog.get(id);
+  if (record === undefined || record.state === 'receiving') record = await finishedRecord(services, id, req);
   switch (record.state) {
     case 'ready':
+    case 'failed':
       return record;
-    case 'receiving': {
-      // The catalog may lag behind, or know of an upload that never was: the store decides.
-      await store.getUpload(id);
+    case 'receiving':
       throw new HttpError('upload_unfinished');
-    }
     case 'received':
     case 'processing':
       throw new HttpError('upload_pending');
-    case 'failed':
-      return record;
     case 'rejected':
       throw new HttpError('upload_rejected', record.reason === null ? {} : { message: record.reason });
     case 'aborted':
     case 'expired':
       throw new HttpError('upload_gone');
+  }
+}
+
+/**
+ * The catalog may have lost its last rows in a crash, or all of them: the store decides. What is full there is
+ * finished here, as a HEAD would do it, so that an upload which was announced as finished is served from the first
+ * moment after a restart on.
+ */
+async function finishedRecord(
+  services: UploadServices,
+  id: string,
+  { socket }: IncomingMessage,
+): Promise<UploadRecord> {
+  // Asked without the lock first: taking it would interrupt an upload that is being received.
+  if (!(await services.store.getUpload(id)).isFull) throw new HttpError('upload_unfinished');
+  const hold = new UploadHold(services, id);
+  try {
+    await hold.lock(socket);
+    return await services.finisher.ensureRecord(await hold.open({ for: 'read' }));
+  } finally {
+    await hold.unlock();
   }
 }
 
