@@ -5,6 +5,8 @@ import { join } from 'node:path';
 
 const ROOT = join(import.meta.dirname, '../..');
 const START_TIMEOUT_MS = 20_000;
+/** Half of the CPU of a start is compilation, and the fault tests start hundreds of servers. */
+const COMPILE_CACHE = join(ROOT, 'node_modules/.cache/compile');
 
 export interface RunningServer {
   /** `http://127.0.0.1:port` */
@@ -15,6 +17,7 @@ export interface RunningServer {
   dataDir: string;
   /** Everything that it wrote so far. */
   output(): string;
+  isRunning(): boolean;
   /** Sends a signal and resolves with the exit code (null: ended by the signal). */
   stop(signal?: NodeJS.Signals): Promise<number | null>;
   /** Resident memory in bytes. */
@@ -27,6 +30,8 @@ export interface StartServerOptions {
   dataDir?: string;
   /** Default: one that the system picks. A restarted server needs its old port. */
   port?: number;
+  /** Kills the program with SIGKILL while it starts; `startServer` then rejects. */
+  signal?: AbortSignal;
 }
 
 /** Starts the real program, as `npm start` does, and waits until it says where it listens. */
@@ -36,6 +41,7 @@ export async function startServer(options: StartServerOptions = {}): Promise<Run
     cwd: ROOT,
     env: {
       PATH: process.env.PATH,
+      NODE_COMPILE_CACHE: COMPILE_CACHE,
       LANDFALL_PORT: String(options.port ?? 0),
       LANDFALL_DATA_DIR: dataDir,
       LANDFALL_LOG_LEVEL: 'warn',
@@ -45,6 +51,8 @@ export async function startServer(options: StartServerOptions = {}): Promise<Run
   });
   let output = '';
   const exited = new Promise<number | null>((resolve) => child.once('exit', (code) => resolve(code)));
+  const kill = () => void child.kill('SIGKILL');
+  options.signal?.addEventListener('abort', kill, { once: true });
   const filesUrl = await new Promise<string>((resolve, reject) => {
     const timer = setTimeout(
       () => reject(new Error(`the server did not start:\n${output}`)),
@@ -64,13 +72,14 @@ export async function startServer(options: StartServerOptions = {}): Promise<Run
       clearTimeout(timer);
       reject(new Error(`the server ended with ${code}:\n${output}`));
     });
-  });
+  }).finally(() => options.signal?.removeEventListener('abort', kill));
   return {
     origin: new URL(filesUrl).origin,
     filesUrl,
     pid: child.pid as number,
     dataDir,
     output: () => output,
+    isRunning: () => child.exitCode === null && child.signalCode === null,
     async stop(signal = 'SIGTERM') {
       if (child.exitCode === null && child.signalCode === null) child.kill(signal);
       const code = await exited;
