@@ -1,0 +1,47 @@
+import { parseArgs } from 'node:util';
+import { peerVariant, type Variant } from './variants.ts';
+
+export interface BenchOptions {
+  isQuick: boolean;
+  rounds: number;
+  /** Names of workloads; empty: all. */
+  only: string[];
+  peers: Variant[];
+  /** Where the servers keep what they get; undefined: chosen by the room there is. */
+  dir: string | undefined;
+}
+
+const DEFAULT_ROUNDS = 5;
+const QUICK_ROUNDS = 3;
+
+export const USAGE = `npm run bench -- [options]
+  --quick              a quarter of the bytes, ${QUICK_ROUNDS} rounds
+  --rounds N           default ${DEFAULT_ROUNDS}
+  --only A,B           patch, concurrent, small, small-patch, download
+  --peer name=COMMAND  another tus server, at /files/ (repeatable); {port} and {dir} are filled in
+                       --peer 'tusd=tusd -host 127.0.0.1 -port {port} -upload-dir {dir}'
+  --dir PATH           keep the servers' files there (default: /dev/shm if there is room)
+`;
+
+/** @throws Error with a sentence for the person who typed it. */
+export function parseOptions(args: string[]): BenchOptions {
+  const { values } = parseArgs({
+    args,
+    options: {
+      quick: { type: 'boolean', default: false },
+      rounds: { type: 'string' },
+      only: { type: 'string', default: '' },
+      peer: { type: 'string', multiple: true, default: [] },
+      dir: { type: 'string' },
+    },
+  });
+  const rounds = Number(values.rounds ?? (values.quick ? QUICK_ROUNDS : DEFAULT_ROUNDS));
+  if (!Number.isInteger(rounds) || rounds < 1) throw new Error('--rounds: expected a number from 1 on');
+  return {
+    isQuick: values.quick,
+    rounds,
+    only: values.only.split(',').filter((name) => name !== ''),
+    peers: values.peer.map(peerVariant),
+    dir: values.dir,
+  };
+}
