@@ -1,4 +1,3 @@
-import { join } from 'node:path';
 import Fastify, {
   type FastifyBaseLogger,
   type FastifyInstance,
@@ -6,11 +5,8 @@ import Fastify, {
   LogController,
 } from 'fastify';
 import { pino } from 'pino';
-import { openOrRecreateSqliteCatalog } from '../stores/catalog/sqlite.ts';
-import { type DataDirLock, lockDataDir } from '../stores/file/data-dir-lock.ts';
-import { FileUploadStore } from '../stores/file/file-store.ts';
-import { createMemoryLocker } from '../stores/locker/memory.ts';
-import type { Locker, UploadCatalog, UploadStore } from '../stores/types.ts';
+import type { UploadCatalog, UploadStore } from '../stores/types.ts';
+import { type Backend, openBackend } from './backend.ts';
 import type { Config } from './config.ts';
 import { ERRORS, HttpError, toHttpError } from './errors.ts';
 import { createAdminGuard } from './plugins/admin.ts';
@@ -31,9 +27,7 @@ const KEEP_ALIVE_TIMEOUT_MS = 75_000;
 
 /** Parts that tests put in place of the ones that the configuration asks for. */
 export interface AppOverrides {
-  store?: UploadStore;
-  locker?: Locker;
-  catalog?: UploadCatalog;
+  backend?: Backend;
   log?: FastifyBaseLogger;
 }
 
@@ -51,11 +45,12 @@ export interface App {
   close(): Promise<void>;
 }
 
-/** Puts a server together: the only place that chooses implementations. */
+/** Puts a server together. Which implementations, is chosen in backend.ts and nowhere else. */
 export async function buildApp(config: Config, overrides: AppOverrides = {}): Promise<App> {
   const log = overrides.log ?? pino({ level: config.logLevel });
-  const parts = openParts(config, overrides, log, () => sweeper.reconcileSoon());
-  const { store, locker, catalog } = parts;
+  const backend =
+    overrides.backend ?? (await openBackend(config, { log, onRecordsLost: () => sweeper.reconcileSoon() }));
+  const { store, locker, catalog } = backend;
 
   const digests = new RunningDigests();
   const active = new ActiveRequests(catalog);
@@ -134,9 +129,7 @@ export async function buildApp(config: Config, overrides: AppOverrides = {}): Pr
     requireAdmin: createAdminGuard({ isEnabled: config.isAdminServed, token: config.adminToken }),
   });
   mountHealth(fastify, {
-    check: async () => {
-      await Promise.all([store.check(), catalog.check()]);
-    },
+    check: () => backend.check(),
     isDraining: () => active.isDraining,
   });
 
@@ -159,58 +152,9 @@ export async function buildApp(config: Config, overrides: AppOverrides = {}): Pr
         await closed;
         await sweeper.close();
         await verifier.close();
-        await parts.close();
+        await backend.close();
       })();
       return closing;
-    },
-  };
-}
-
-interface Parts {
-  store: UploadStore;
-  locker: Locker;
-  catalog: UploadCatalog;
-  close(): Promise<void>;
-}
-
-function openParts(
-  config: Config,
-  overrides: AppOverrides,
-  log: FastifyBaseLogger,
-  onRecordsLost: () => void,
-): Parts {
-  let dataDirLock: DataDirLock | undefined;
-  if (overrides.store === undefined || overrides.catalog === undefined) {
-    dataDirLock = lockDataDir(config.dataDir);
-  }
-  const store =
-    overrides.store ??
-    new FileUploadStore({
-      directory: join(config.dataDir, 'uploads'),
-      expirationMs: config.expirationMs ?? 0,
-      fsync: config.fsync,
-    });
-  const locker = overrides.locker ?? createMemoryLocker({ timeoutMs: config.lockTimeoutMs });
-  const catalog =
-    overrides.catalog ??
-    openOrRecreateSqliteCatalog({
-      path: join(config.dataDir, 'catalog.db'),
-      onRecreated: (event) =>
-        log.error(event, 'catalog was damaged: moved away and rebuilt from the uploads'),
-      onCommitFailed: (error, lostWrites) => {
-        log.error({ error, lostWrites }, 'writing the catalog failed');
-        if (lostWrites > 0) onRecordsLost();
-      },
-    });
-  return {
-    store,
-    locker,
-    catalog,
-    async close() {
-      await locker.close();
-      await catalog.close();
-      await store.close();
-      dataDirLock?.release();
     },
   };
 }

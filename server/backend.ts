@@ -1,0 +1,121 @@
+import { join } from 'node:path';
+import type { FastifyBaseLogger } from 'fastify';
+import { createRedisCatalog } from '../stores/catalog/redis.ts';
+import { openOrRecreateSqliteCatalog } from '../stores/catalog/sqlite.ts';
+import { lockDataDir } from '../stores/file/data-dir-lock.ts';
+import { FileUploadStore } from '../stores/file/file-store.ts';
+import { createMemoryLocker } from '../stores/locker/memory.ts';
+import { createRedisLocker } from '../stores/locker/redis.ts';
+import { connectRedis } from '../stores/redis/connect.ts';
+import type { RedisConnection } from '../stores/redis/types.ts';
+import { createRedisPartListCache } from '../stores/s3/redis-part-list-cache.ts';
+import { createS3Store, type S3StoreOptions } from '../stores/s3/s3-store.ts';
+import type { Locker, UploadCatalog, UploadStore } from '../stores/types.ts';
+import type { Config } from './config.ts';
+
+/** Where bytes, locks and records are, for one configuration. */
+export interface Backend {
+  store: UploadStore;
+  locker: Locker;
+  catalog: UploadCatalog;
+  /** Rejects with the reason when uploads cannot be taken now. */
+  check(): Promise<void>;
+  close(): Promise<void>;
+}
+
+export interface BackendEvents {
+  log: FastifyBaseLogger;
+  /** The catalog lost rows: it has to be compared with the store again. */
+  onRecordsLost: () => void;
+}
+
+/**
+ * Chooses implementations: files or S3 for bytes; Redis for locks and records where there is one, this process and
+ * SQLite otherwise. A data directory belongs to one process.
+ */
+export async function openBackend(config: Config, events: BackendEvents): Promise<Backend> {
+  const redis = config.redis === undefined ? undefined : openRedis(config.redis.url, events.log);
+  const needsDataDir = config.store === 'file' || redis === undefined;
+  const dataDirLock = needsDataDir ? lockDataDir(config.dataDir) : undefined;
+  const store = await openStore(config, redis);
+  const locker = openLocker(config, redis, events.log);
+  const catalog = openCatalog(config, redis, events);
+  return {
+    store,
+    locker,
+    catalog,
+    async check() {
+      await Promise.all([store.check(), catalog.check()]);
+    },
+    async close() {
+      await locker.close();
+      await catalog.close();
+      await store.close();
+      await redis?.close();
+      dataDirLock?.release();
+    },
+  };
+}
+
+function openRedis(url: string, log: FastifyBaseLogger): RedisConnection {
+  return connectRedis(url, {
+    onEvent: ({ event, connection, message }) => {
+      const level = event === 'redis_ready' ? 'info' : 'warn';
+      log[level]({ connection, reason: message }, event);
+    },
+  });
+}
+
+async function openStore(config: Config, redis: RedisConnection | undefined): Promise<UploadStore> {
+  const expirationMs = config.expirationMs ?? 0;
+  if (config.s3 === undefined) {
+    return new FileUploadStore({
+      directory: join(config.dataDir, 'uploads'),
+      expirationMs,
+      fsync: config.fsync,
+    });
+  }
+  const { bufferBudgetBytes, spoolDir, spoolBudgetBytes } = config;
+  const options: S3StoreOptions = {
+    ...config.s3,
+    bufferBudgetBytes,
+    spoolDir,
+    spoolBudgetBytes,
+    expirationMs,
+  };
+  if (redis !== undefined && config.redis !== undefined) {
+    options.cache = createRedisPartListCache({ redis: redis.commands, prefix: config.redis.prefix });
+  }
+  return createS3Store(options);
+}
+
+function openLocker(config: Config, redis: RedisConnection | undefined, log: FastifyBaseLogger): Locker {
+  const { lockTimeoutMs: timeoutMs } = config;
+  if (redis === undefined || config.redis === undefined) return createMemoryLocker({ timeoutMs });
+  return createRedisLocker({
+    redis: redis.commands,
+    subscriber: redis.subscriber,
+    prefix: config.redis.prefix,
+    ttlMs: config.redis.lockTtlMs,
+    timeoutMs,
+    onEvent: (event) => log.debug(event, 'lock'),
+  });
+}
+
+function openCatalog(
+  config: Config,
+  redis: RedisConnection | undefined,
+  { log, onRecordsLost }: BackendEvents,
+): UploadCatalog {
+  if (redis !== undefined && config.redis !== undefined) {
+    return createRedisCatalog({ redis: redis.commands, prefix: config.redis.prefix });
+  }
+  return openOrRecreateSqliteCatalog({
+    path: join(config.dataDir, 'catalog.db'),
+    onRecreated: (event) => log.error(event, 'catalog was damaged: moved away and rebuilt from the uploads'),
+    onCommitFailed: (error, lostWrites) => {
+      log.error({ error, lostWrites }, 'writing the catalog failed');
+      if (lostWrites > 0) onRecordsLost();
+    },
+  });
+}
