@@ -63,6 +63,15 @@ export class StoredUpload extends Upload {
 /** What a caller is about to do with an upload's state: a store may answer a write from a cheaper source. */
 export type OpenIntent = { for: 'read' } | { for: 'write'; requestOffset: number };
 
+export interface CreateOptions {
+  /**
+   * Length of the body that `append` is given for this very object right after, in the same request: the creation
+   * is not acknowledged before that, so a store may leave to `append` what a body-less creation has to do at once.
+   * Undefined or 0: nothing follows, as far as is known.
+   */
+  followingBytes?: number | undefined;
+}
+
 export interface AppendOptions {
   /** Most bytes that may be taken. More body than this ends the append with `end: 'limit'`. */
   limit: number;
@@ -115,7 +124,7 @@ export interface UploadStore {
   /** tus extensions that this store can really do, in the order in which they are announced. */
   readonly extensions: string[];
   /** Makes the upload durable enough to be acknowledged with 201. Fills in `expiresAtMs`. */
-  create(upload: StoredUpload): Promise<StoredUpload>;
+  create(upload: StoredUpload, options?: CreateOptions): Promise<StoredUpload>;
   /**
    * The truth about an upload, as of now. With a lock: the state that this tenure of the lock builds on.
    * Throws upload_not_found, upload_gone (expired or deleted), store_unavailable, upload_damaged.
@@ -139,6 +148,8 @@ export interface UploadStore {
   removeUpload(id: string, lock: UploadLock): Promise<void>;
   /** Every upload that this store holds, finished or not, in no order; what cannot be read is passed to `onDamaged`. */
   listUploads(onDamaged?: (id: string, error: unknown) => void): AsyncIterable<StoredUpload>;
+  /** The store's own tidying: what crashed or late writers left. Safe at any time, in several processes at once. */
+  sweep?(signal?: AbortSignal): Promise<{ expired: number; failed: number }>;
   /** Opens a finished original. upload_not_found when it is not there or not finished. */
   openOriginal(id: string): Promise<OriginalReader>;
   /** Resolves when the store can take writes now; rejects with the reason otherwise. */
@@ -219,9 +230,17 @@ export interface UploadRecord {
   /** Why it was rejected, failed or aborted: a code and a sentence. */
   reasonCode: string | null;
   reason: string | null;
+  /**
+   * Whose open uploads this one counts among: an opaque key, fixed at creation; null: nobody's. Keys of partial
+   * uploads (which count as one) end in PARTIALS_OWNER_SUFFIX. Not in the store: a catalog built anew has none.
+   */
+  owner: string | null;
 }
 
-export type UploadPatch = Partial<Omit<UploadRecord, 'id' | 'state' | 'createdAtMs'>>;
+/** `<owner>` and `<owner>/partials` are one owner. */
+export const PARTIALS_OWNER_SUFFIX = '/partials';
+
+export type UploadPatch = Partial<Omit<UploadRecord, 'id' | 'state' | 'createdAtMs' | 'owner'>>;
 
 /** Added to the counters of a record, atomically. */
 export interface UploadCounters {
@@ -253,6 +272,12 @@ export interface CatalogTotals {
 export interface UploadCatalog {
   /** Adds the record; one that is already there wins, and is returned. */
   create(record: UploadRecord): Promise<UploadRecord>;
+  /**
+   * Like `create`, unless the record's owner has `maxOpen` uploads that are `receiving` already: then nothing is
+   * added and the answer is undefined. All partial uploads of an owner count as one. Comparing and adding are one
+   * step: however many creations run at once, in however many processes, there are never more than `maxOpen`.
+   */
+  createWithin(record: UploadRecord, maxOpen: number): Promise<UploadRecord | undefined>;
   get(id: string): Promise<UploadRecord | undefined>;
   /** Newest first (createdAtMs, then id), 1 to 1000 a page. A cursor that we did not make throws a RangeError. */
   list(filter: UploadFilter, page: { limit: number; cursor?: string | undefined }): Promise<UploadPage>;
@@ -267,6 +292,13 @@ export interface UploadCatalog {
   update(id: string, patch: UploadPatch, add?: UploadCounters): Promise<void>;
   remove(id: string): Promise<void>;
   totals(): Promise<CatalogTotals>;
+  /**
+   * One of the processes that share this catalog gets `name`, until `forMs` from now: for work that one should do. A
+   * catalog that lost everything has lost its claims too.
+   */
+  claim(name: string, forMs: number): Promise<boolean>;
+  /** Moves the end of a claim to `forMs` from now; 0 gives it back. For who holds it. */
+  extendClaim(name: string, forMs: number): Promise<void>;
   /** Resolves when everything accepted so far would survive the end of this process. */
   flush(): Promise<void>;
   check(): Promise<void>;
@@ -295,6 +327,7 @@ export function newUploadRecord(
     sha256: null,
     reasonCode: null,
     reason: null,
+    owner: null,
     ...fields,
   };
 }

@@ -13,6 +13,10 @@ import type { Finisher } from './finish.ts';
 import type { Verifier } from './verifier.ts';
 
 const PAGE = 500;
+/** A process that dies while it reconciles holds others up for this long. */
+const RECONCILE_CLAIM_MS = 10 * 60 * 1000;
+/** The catalog is compared with the store at least this often, whatever seems to be right. */
+const RECONCILE_INTERVAL_MS = 24 * 3600 * 1000;
 /** How long the catalog remembers what is gone, so that its address answers 410 and not 404. */
 const TOMBSTONE_MS = 30 * 24 * 3600 * 1000;
 
@@ -28,7 +32,7 @@ export interface SweeperOptions {
 }
 
 export interface Sweeper {
-  /** Reconciles once, then sweeps at every interval. Returns at once. */
+  /** Sweeps now and at every interval; reconciles first where that is due. Returns at once. */
   start(): void;
   /** Brings the catalog in line with the store: rows that were lost, finishes that were interrupted. */
   reconcile(): Promise<void>;
@@ -126,6 +130,8 @@ export function createSweeper(options: SweeperOptions): Sweeper {
 
   async function sweep(): Promise<{ expired: number; finished: number }> {
     const counts = { expired: 0, finished: 0 };
+    const swept = await store.sweep?.(stop.signal);
+    if (swept !== undefined && swept.failed > 0) log.warn(swept, 'sweeping the store was not complete');
     for await (const record of recordsIn('receiving')) {
       try {
         if (record.size !== null && record.offset === record.size) {
@@ -162,6 +168,7 @@ export function createSweeper(options: SweeperOptions): Sweeper {
     for await (const upload of store.listUploads(onDamaged)) {
       if (stop.signal.aborted) return;
       seen.uploads += 1;
+      if (seen.uploads % PAGE === 0) await catalog.extendClaim('reconcile', RECONCILE_CLAIM_MS);
       await reconcileUpload(upload).catch((error: unknown) =>
         log.warn({ uploadId: upload.id, error }, 'reconciling an upload failed'),
       );
@@ -219,15 +226,41 @@ export function createSweeper(options: SweeperOptions): Sweeper {
     running = running.then(task).catch((error: unknown) => log.error({ error }, `${name} failed`));
   }
 
+  /** Of all processes one at a time, and one a day; at once when the catalog was lost, and the claim with it. */
+  async function reconcileIfDue(): Promise<void> {
+    if (!(await catalog.claim('reconcile', RECONCILE_CLAIM_MS))) return;
+    let isDone = false;
+    try {
+      await reconcile();
+      isDone = !stop.signal.aborted;
+    } finally {
+      await catalog.extendClaim('reconcile', isDone ? RECONCILE_INTERVAL_MS : 0);
+    }
+  }
+
+  async function sweepIfDue(): Promise<void> {
+    // A little less than the interval: timers of several processes drift against each other.
+    if (await catalog.claim('sweep', intervalMs * 0.9)) await sweep();
+  }
+
+  function turn(): void {
+    inBackground(reconcileIfDue, 'reconciliation');
+    inBackground(sweepIfDue, 'sweep');
+  }
+
   return {
     start() {
-      inBackground(reconcile, 'reconciliation');
-      inBackground(sweep, 'sweep');
-      timer = setInterval(() => inBackground(sweep, 'sweep'), intervalMs);
+      turn();
+      timer = setInterval(turn, intervalMs);
       timer.unref();
     },
     reconcile,
-    reconcileSoon: () => inBackground(reconcile, 'reconciliation'),
+    reconcileSoon() {
+      inBackground(async () => {
+        await catalog.extendClaim('reconcile', 0);
+        await reconcileIfDue();
+      }, 'reconciliation');
+    },
     sweep,
     async close() {
       stop.abort();

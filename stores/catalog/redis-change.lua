@@ -19,6 +19,7 @@ if ARGV[2] ~= '' and not string.find(',' .. ARGV[2] .. ',', ',' .. old[1] .. ','
 end
 
 local before = readCounters(KEYS[1])
+local indexes = indexKeys(KEYS[1])
 local firstCleared = 5 + ARGV[3]
 local firstAdded = firstCleared + ARGV[4]
 if firstCleared > 5 then
@@ -35,10 +36,10 @@ addToTotals(before, readCounters(KEYS[1]))
 local new = redis.call('HMGET', KEYS[1], 'state', 'group')
 if new[1] ~= old[1] or new[2] ~= old[2] then
   local member = indexMember(KEYS[1])
-  for _, index in ipairs(indexKeys(old[1], old[2])) do
+  for _, index in ipairs(indexes) do
     redis.call('ZREM', index, member)
   end
-  for _, index in ipairs(indexKeys(new[1], new[2])) do
+  for _, index in ipairs(indexKeys(KEYS[1])) do
     redis.call('ZADD', index, 0, member)
   end
 end

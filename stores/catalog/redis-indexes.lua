@@ -20,12 +20,17 @@ local function indexMember(key)
   return string.format('%016.0f:', fields[1]) .. fields[2]
 end
 
--- The indexes, besides the one of all uploads, that hold a record of this state and group (false: none).
-local function indexKeys(state, group)
+-- The indexes, besides the one of all uploads, that hold a record as it is now.
+local function indexKeys(key)
+  local fields = redis.call('HMGET', key, 'state', 'group', 'owner')
+  local state, group, owner = fields[1], fields[2], fields[3]
   local keys = {base .. ':state:' .. state}
   if group then
-    keys[2] = base .. ':group:' .. group
-    keys[3] = base .. ':state:' .. state .. ':group:' .. group
+    table.insert(keys, base .. ':group:' .. group)
+    table.insert(keys, base .. ':state:' .. state .. ':group:' .. group)
+  end
+  if owner and state == 'receiving' then
+    table.insert(keys, base .. ':open:' .. owner)
   end
   return keys
 end

@@ -5,13 +5,12 @@
 --
 -- Returns 1, or 0 when there was none.
 
-local fields = redis.call('HMGET', KEYS[1], 'state', 'group')
-if not fields[1] then
+if redis.call('EXISTS', KEYS[1]) == 0 then
   return 0
 end
 local member = indexMember(KEYS[1])
 redis.call('ZREM', base .. ':all', member)
-for _, index in ipairs(indexKeys(fields[1], fields[2])) do
+for _, index in ipairs(indexKeys(KEYS[1])) do
   redis.call('ZREM', index, member)
 end
 local before = readCounters(KEYS[1])

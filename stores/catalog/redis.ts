@@ -3,14 +3,15 @@ import { type Clock, systemClock } from '../clock.ts';
 import { loadScript } from '../redis/script.ts';
 import type { RedisArgument, RedisCommands } from '../redis/types.ts';
 import type { UploadCatalog, UploadCounters, UploadPatch, UploadRecord, UploadState } from '../types.ts';
-import { UPLOAD_STATES } from '../types.ts';
+import { PARTIALS_OWNER_SUFFIX, UPLOAD_STATES } from '../types.ts';
 import { checkPageLimit, decodeCursor, encodeCursor } from './cursor.ts';
-import { COLUMNS, toRecord, type UploadRow } from './schema.ts';
+import { COLUMNS, FIXED, toRecord, type UploadRow } from './schema.ts';
 
 /*
  * The catalog of many processes, in Redis. Under `{<prefix>-catalog}`: `:upload:<id>`, a hash per record;
  * `:all`, `:state:<state>`, `:group:<group>` and `:state:<state>:group:<group>`, sorted sets that list them;
- * `:totals`, sums over all records. Nothing expires: a record goes when it is removed.
+ * `:open:<owner>`, the ones that count against a limit; `:totals`, sums over all records; `:claim:<name>`, who does what just now. Only claims expire: a record goes when
+ * it is removed.
  *
  * All of it lies in one hash slot, so in a Cluster on one node. Every change is one script, which sees the record and
  * its indexes and moves them together; a crash leaves nothing half done and nothing to repair. Spread over slots,
@@ -43,14 +44,13 @@ const NUMBERS = new Set<keyof UploadRecord>([
   'receivingMs',
 ]);
 const IS_NUMBER = COLUMNS.map((column) => NUMBERS.has(column));
-/** Never changed by a patch, whatever its type says. */
-const FIXED = new Set<string>(['id', 'state', 'createdAtMs']);
 
 /** Every method rejects with store_unavailable when Redis cannot be reached. */
 export function createRedisCatalog(options: RedisCatalogOptions): UploadCatalog {
   const { redis, prefix = 'landfall', clock = systemClock } = options;
   const base = `{${prefix}-catalog}`;
   const prelude = `local COLUMNS = {${COLUMNS.map((column) => `'${column}'`).join(', ')}}
+local PARTIALS_OWNER_SUFFIX = '${PARTIALS_OWNER_SUFFIX}'
 ${readFileSync(new URL('./redis-indexes.lua', import.meta.url), 'utf8')}`;
   const scripts = {
     create: loadScript(new URL('./redis-create.lua', import.meta.url), prelude),
@@ -67,15 +67,23 @@ ${readFileSync(new URL('./redis-indexes.lua', import.meta.url), 'utf8')}`;
     return redis.run(scripts.change, [recordKey(id)], args);
   }
 
+  /** `maxOpen`: 0 for no limit. Undefined when the owner has no room. */
+  async function create(record: UploadRecord, maxOpen: number): Promise<UploadRecord | undefined> {
+    const fields = COLUMNS.flatMap((column) => {
+      const value = record[column];
+      return value === null ? [] : [column, value];
+    });
+    const reply = await redis.run(scripts.create, [recordKey(record.id)], [base, maxOpen, ...fields]);
+    if (reply === 'full') return undefined;
+    return reply === null ? { ...record } : parseRecord(reply);
+  }
+
   return {
     async create(record) {
-      const fields = COLUMNS.flatMap((column) => {
-        const value = record[column];
-        return value === null ? [] : [column, value];
-      });
-      const existing = await redis.run(scripts.create, [recordKey(record.id)], [base, ...fields]);
-      return existing === null ? { ...record } : parseRecord(existing);
+      return (await create(record, 0)) ?? { ...record };
     },
+
+    createWithin: create,
 
     async get(id) {
       const reply = await redis.send('HMGET', recordKey(id), ...COLUMNS);
@@ -122,6 +130,15 @@ ${readFileSync(new URL('./redis-indexes.lua', import.meta.url), 'utf8')}`;
       const [receivedBytes = 0, requests = 0, resumes = 0, ...counts] = reply.map(Number);
       const byState = Object.fromEntries(UPLOAD_STATES.map((state, index) => [state, counts[index] ?? 0]));
       return { byState: byState as Record<UploadState, number>, receivedBytes, requests, resumes };
+    },
+
+    async claim(name, forMs) {
+      return (await redis.send('SET', `${base}:claim:${name}`, clock.now(), 'NX', 'PX', forMs)) === 'OK';
+    },
+
+    async extendClaim(name, forMs) {
+      if (forMs <= 0) await redis.send('DEL', `${base}:claim:${name}`);
+      else await redis.send('SET', `${base}:claim:${name}`, clock.now(), 'PX', forMs);
     },
 
     /** What was accepted is in Redis already, and outlives this process. */

@@ -25,6 +25,7 @@ export const COLUMNS = [
   'sha256',
   'reasonCode',
   'reason',
+  'owner',
 ] as const satisfies readonly (keyof UploadRecord)[];
 
 /** `group` and `offset` are words of SQL. */
@@ -64,6 +65,7 @@ export function toRecord(row: UploadRow): UploadRecord {
     sha256: row[18],
     reasonCode: row[19],
     reason: row[20],
+    owner: row[21],
   };
 }
 
@@ -75,7 +77,8 @@ export interface TotalsRow {
   resumes: number;
 }
 
-const FIXED = new Set<string>(['id', 'state', 'createdAtMs']);
+/** Never changed by a patch, whatever its type says. */
+export const FIXED = new Set<string>(['id', 'state', 'createdAtMs', 'owner']);
 
 /** What a patch may name, in one order, so that patches of the same shape share a statement. */
 export const PATCH_COLUMNS = COLUMNS.filter((column): column is keyof UploadPatch => !FIXED.has(column));
@@ -139,6 +142,11 @@ export const MIGRATIONS: readonly string[] = [
       ON CONFLICT DO UPDATE SET "uploads" = "uploads" + 1, "receivedBytes" = "receivedBytes" + NEW."receivedBytes",
         "requests" = "requests" + NEW."requests", "resumes" = "resumes" + NEW."resumes";
   END;
+  `,
+  // Only uploads that count against somebody's limit are in the index.
+  `
+  ALTER TABLE uploads ADD COLUMN "owner" TEXT;
+  CREATE INDEX uploads_open_by_owner ON uploads ("owner") WHERE "state" = 'receiving' AND "owner" IS NOT NULL;
   `,
 ];
 

@@ -12,7 +12,7 @@ import type {
   UploadRecord,
   UploadState,
 } from '../types.ts';
-import { UPLOAD_STATES } from '../types.ts';
+import { PARTIALS_OWNER_SUFFIX, UPLOAD_STATES } from '../types.ts';
 import { checkPageLimit, decodeCursor, encodeCursor } from './cursor.ts';
 import { createGroupCommit } from './group-commit.ts';
 import {
@@ -91,6 +91,9 @@ export function openSqliteCatalog({
     ON CONFLICT ("id") DO NOTHING`);
   const selectById = prepareRows(`SELECT ${COLUMN_LIST} FROM uploads WHERE "id" = ?`);
   const deleteById = prepare('DELETE FROM uploads WHERE "id" = ?');
+  const countOpen = prepare(
+    `SELECT count(*) AS open FROM uploads WHERE "owner" = ? AND "state" = 'receiving'`,
+  );
   const selectTotals = prepare('SELECT * FROM totals');
 
   function readRecord(id: string): UploadRecord | undefined {
@@ -98,12 +101,34 @@ export function openSqliteCatalog({
     return row && toRecord(row as unknown as UploadRow);
   }
 
+  /** Until when, by name. In memory: the database is this process's own, and a new one starts its work anew. */
+  const claims = new Map<string, number>();
+
+  function create(record: UploadRecord): UploadRecord {
+    const values = COLUMNS.map((column) => record[column]);
+    const { changes } = transaction.write(() => insert.run(...values));
+    if (changes === 1) return { ...record };
+    return read(() => readRecord(record.id)) ?? { ...record };
+  }
+
+  function hasRoom(owner: string, maxOpen: number): boolean {
+    const openOf = (key: string) => read(() => Number(countOpen.get(key)?.open));
+    const isPartial = owner.endsWith(PARTIALS_OWNER_SUFFIX);
+    const whole = isPartial ? owner.slice(0, -PARTIALS_OWNER_SUFFIX.length) : owner;
+    const hasPartials = openOf(whole + PARTIALS_OWNER_SUFFIX) > 0;
+    if (isPartial && hasPartials) return true;
+    return openOf(whole) + (hasPartials ? 1 : 0) < maxOpen;
+  }
+
   return {
     async create(record) {
-      const values = COLUMNS.map((column) => record[column]);
-      const { changes } = transaction.write(() => insert.run(...values));
-      if (changes === 1) return { ...record };
-      return read(() => readRecord(record.id)) ?? { ...record };
+      return create(record);
+    },
+
+    /** One step, because nothing else runs in between: the catalog belongs to one process. */
+    async createWithin(record, maxOpen) {
+      if (record.owner === null || hasRoom(record.owner, maxOpen)) return create(record);
+      return read(() => readRecord(record.id));
     },
 
     async get(id) {
@@ -139,6 +164,16 @@ export function openSqliteCatalog({
 
     async totals() {
       return toTotals(read(() => selectTotals.all() as unknown as TotalsRow[]));
+    },
+
+    async claim(name, forMs) {
+      if ((claims.get(name) ?? 0) > clock.now()) return false;
+      claims.set(name, clock.now() + forMs);
+      return true;
+    },
+
+    async extendClaim(name, forMs) {
+      claims.set(name, clock.now() + forMs);
     },
 
     async flush() {

@@ -69,6 +69,17 @@ export function uploadCatalogContract(
       }
     });
 
+    test('a claim is got once, until it ends or is given back', async () => {
+      const catalog = await openCatalog();
+      expect(await catalog.claim('sweep', 60_000)).toBe(true);
+      expect(await catalog.claim('sweep', 60_000)).toBe(false);
+      expect(await catalog.claim('other', 60_000)).toBe(true);
+      await catalog.extendClaim('sweep', 0);
+      expect(await catalog.claim('sweep', 60_000)).toBe(true);
+      await catalog.extendClaim('sweep', 30);
+      await expect.poll(() => catalog.claim('sweep', 60_000), { interval: 10 }).toBe(true);
+    });
+
     test('a record that is already there wins', async () => {
       const catalog = await openCatalog();
       const first = fullRecord('upload');
@@ -301,17 +312,7 @@ export function uploadCatalogContract(
       for (let index = 0; index < 3; index++) await catalog.create(record(`id${index}`));
       const { nextCursor } = await catalog.list({}, { limit: 1 });
       expect(nextCursor).toMatch(/^[A-Za-z0-9_-]+$/);
-      const foreign = [
-        '',
-        'x',
-        '!!',
-        '../..',
-        'bnVsbA',
-        'W10',
-        'e30',
-        `${nextCursor}=`,
-        `${nextCursor}A`,
-      ];
+      const foreign = ['', 'x', '!!', '../..', 'bnVsbA', 'W10', 'e30', `${nextCursor}=`, `${nextCursor}A`];
       for (const cursor of foreign) {
         await expect(catalog.list({}, { limit: 1, cursor }), `cursor ${cursor}`).rejects.toThrow(RangeError);
       }
