@@ -10,8 +10,8 @@ import { COLUMNS, FIXED, toRecord, type UploadRow } from './schema.ts';
 /*
  * The catalog of many processes, in Redis. Under `{<prefix>-catalog}`: `:upload:<id>`, a hash per record;
  * `:all`, `:state:<state>`, `:group:<group>` and `:state:<state>:group:<group>`, sorted sets that list them;
- * `:open:<owner>`, the ones that count against a limit; `:totals`, sums over all records; `:claim:<name>`, who does what just now. Only claims expire: a record goes when
- * it is removed.
+ * `:open:<owner>`, what counts against an owner's limit; `:totals`, sums over all records; `:claim:<name>`, who does
+ * what just now. Only claims expire: a record goes when it is removed.
  *
  * All of it lies in one hash slot, so in a Cluster on one node. Every change is one script, which sees the record and
  * its indexes and moves them together; a crash leaves nothing half done and nothing to repair. Spread over slots,

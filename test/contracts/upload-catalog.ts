@@ -1,6 +1,6 @@
 import { afterEach, describe, expect, test } from 'vitest';
 import type { UploadCatalog, UploadFilter, UploadRecord } from '../../stores/types.ts';
-import { newUploadRecord, UPLOAD_STATES } from '../../stores/types.ts';
+import { newUploadRecord, PARTIALS_OWNER_SUFFIX, UPLOAD_STATES } from '../../stores/types.ts';
 
 /** One empty backend with catalogs on it, made anew for every test. */
 export interface UploadCatalogHarness {
@@ -321,6 +321,66 @@ export function uploadCatalogContract(
       }
     });
 
+    test('an owner has room for so many uploads that are receiving, and no more', async () => {
+      const catalog = await openCatalog();
+      const first = record('a', { owner: 'one' });
+      expect(await catalog.createWithin(first, 2)).toEqual(first);
+      expect(await catalog.get('a')).toEqual(first);
+      await catalog.create(record('b', { owner: 'one' }));
+      expect(await catalog.createWithin(record('c', { owner: 'one' }), 2)).toBeUndefined();
+      expect(await catalog.get('c')).toBeUndefined();
+      expect(await idsOf(catalog)).toEqual(['b', 'a']);
+      expect(await catalog.totals()).toMatchObject({ byState: { receiving: 2 } });
+      // One that is there already is found, not added.
+      expect(await catalog.createWithin(record('a', { owner: 'one' }), 2)).toEqual(first);
+      // Others, and nobody's, are not counted.
+      expect(await catalog.createWithin(record('d', { owner: 'two' }), 2)).toBeDefined();
+      expect(await catalog.createWithin(record('e', { owner: null }), 1)).toBeDefined();
+      expect(await catalog.createWithin(record('f', { owner: null }), 1)).toBeDefined();
+    });
+
+    test('what is finished, aborted or removed makes room; what is received again takes it', async () => {
+      const catalog = await openCatalog();
+      const tryCreate = async (id: string) =>
+        (await catalog.createWithin(record(id, { owner: 'o', group: 'g' }), 1)) !== undefined;
+      expect([await tryCreate('a'), await tryCreate('b')]).toEqual([true, false]);
+      await catalog.update('a', { offset: 50, group: 'h' });
+      expect(await tryCreate('b')).toBe(false);
+      await catalog.transition('a', 'receiving', 'ready');
+      expect([await tryCreate('b'), await tryCreate('c')]).toEqual([true, false]);
+      await catalog.remove('b');
+      expect([await tryCreate('c'), await tryCreate('d')]).toEqual([true, false]);
+      await catalog.transition('c', 'receiving', 'aborted');
+      await catalog.transition('a', 'ready', 'receiving');
+      expect(await tryCreate('d')).toBe(false);
+    });
+
+    test('all partial uploads of an owner count as one', async () => {
+      const catalog = await openCatalog();
+      const tryCreate = async (id: string, owner: string) =>
+        (await catalog.createWithin(record(id, { owner }), 2)) !== undefined;
+      for (const id of ['p1', 'p2', 'p3'])
+        expect(await tryCreate(id, `o${PARTIALS_OWNER_SUFFIX}`)).toBe(true);
+      expect([await tryCreate('a', 'o'), await tryCreate('b', 'o')]).toEqual([true, false]);
+      expect(await tryCreate('p4', `o${PARTIALS_OWNER_SUFFIX}`)).toBe(true);
+      for (const id of ['p1', 'p2', 'p3']) await catalog.transition(id, 'receiving', 'ready');
+      expect(await tryCreate('b', 'o')).toBe(false);
+      await catalog.transition('p4', 'receiving', 'ready');
+      expect(await tryCreate('b', 'o')).toBe(true);
+      expect(await tryCreate('p5', `o${PARTIALS_OWNER_SUFFIX}`)).toBe(false);
+    });
+
+    test('of many creations at once exactly as many find room as there is', async () => {
+      const catalog = await openCatalog();
+      const outcomes = await Promise.all(
+        Array.from({ length: 30 }, (_, index) =>
+          catalog.createWithin(record(`id${index}`, { owner: 'o' }), 7),
+        ),
+      );
+      expect(outcomes.filter((outcome) => outcome !== undefined)).toHaveLength(7);
+      expect(await idsOf(catalog, { state: 'receiving' })).toHaveLength(7);
+    });
+
     test('totals count every state and sum the counters', async () => {
       const catalog = await openCatalog();
       const none = Object.fromEntries(UPLOAD_STATES.map((state) => [state, 0]));
@@ -372,6 +432,12 @@ export function uploadCatalogContract(
         const rest = await other.list({}, { limit: 1, cursor: first.nextCursor });
         expect([...first.items, ...rest.items].map(({ id }) => id)).toEqual(['upload', 'second']);
         expect(await other.totals()).toEqual(await one.totals());
+        const racing = await Promise.all(
+          Array.from({ length: 20 }, (_, index) =>
+            (index % 2 === 0 ? one : other).createWithin(record(`racing${index}`, { owner: 'o' }), 3),
+          ),
+        );
+        expect(racing.filter((outcome) => outcome !== undefined)).toHaveLength(3);
         await other.remove('upload');
         expect(await one.get('upload')).toBeUndefined();
       });
@@ -404,6 +470,7 @@ function fullRecord(id: string): UploadRecord {
     sha256: 'b'.repeat(64),
     reasonCode: 'checksum_mismatch',
     reason: 'The bytes are not the ones that were declared.',
+    owner: 'a2V5',
   });
 }
 
