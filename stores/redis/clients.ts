@@ -26,9 +26,22 @@ export function createCommandClient(target: RedisTarget, name: string): Redis | 
   return target.kind === 'cluster' ? createCluster(target, name) : createSingle(target, name);
 }
 
-/** A client of its own for subscriptions; a Cluster's client brings one along and needs no second. */
-export function createSubscriberClient(target: RedisTarget, name: string): Redis | undefined {
-  return target.kind === 'cluster' ? undefined : createSingle(target, `${name}-subscriber`);
+/**
+ * A client of its own for subscriptions. In a Cluster every node passes on every message, so one connection to any of
+ * them does; it moves on to the next node when one fails. (The subscriber that a Cluster client brings along tries
+ * dead nodes over and over without a pause, and does not notice silent ones.)
+ */
+export function createSubscriberClient(target: RedisTarget, name: string, client: Redis | Cluster): Redis {
+  const subscriber = createSingle(target, `${name}-subscriber`);
+  if (!(client instanceof Cluster)) return subscriber;
+  let attempts = 0;
+  subscriber.on('close', () => {
+    // Also the nodes that the Cluster has told us about: all those of the URL may have been replaced.
+    const known = client.nodes().map(({ options: { host, port } }) => ({ host, port }));
+    const next = [...target.hosts, ...known][++attempts % (target.hosts.length + known.length)];
+    if (next !== undefined) Object.assign(subscriber.options, next);
+  });
+  return subscriber;
 }
 
 function createSingle(target: RedisTarget, name: string): Redis {

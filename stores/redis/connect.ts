@@ -29,8 +29,8 @@ export function connectRedis(url: string, options: ConnectRedisOptions = {}): Re
   const { name = 'landfall', onEvent = () => {} } = options;
   const client = createCommandClient(target, name);
   watchClient(client, 'commands', onEvent);
-  const subscriberClient = createSubscriberClient(target, name);
-  if (subscriberClient !== undefined) watchClient(subscriberClient, 'subscriber', onEvent);
+  const subscriberClient = createSubscriberClient(target, name, client);
+  watchClient(subscriberClient, 'subscriber', onEvent);
   const gate = createGate(client);
   let isAnswering = true;
 
@@ -61,13 +61,13 @@ export function connectRedis(url: string, options: ConnectRedisOptions = {}): Re
 
   const pings = setInterval(() => {
     if (gate.isOpen()) commands.send('PING').catch(() => {});
-    if (subscriberClient?.status === 'ready') subscriberClient.ping().catch(() => {});
+    if (subscriberClient.status === 'ready') subscriberClient.ping().catch(() => {});
   }, PING_INTERVAL_MS);
   pings.unref();
 
   return {
     commands,
-    subscriber: createSubscriber(subscriberClient ?? client, onEvent),
+    subscriber: createSubscriber(subscriberClient, onEvent),
     description: describeRedisTarget(target),
     isReady: () => gate.isOpen() && isAnswering,
     async whenReady(timeoutMs) {
@@ -77,7 +77,7 @@ export function connectRedis(url: string, options: ConnectRedisOptions = {}): Re
     async close() {
       clearInterval(pings);
       gate.close();
-      await Promise.all([hangUp(client), subscriberClient && hangUp(subscriberClient)]);
+      await Promise.all([hangUp(client), hangUp(subscriberClient)]);
     },
   };
 }

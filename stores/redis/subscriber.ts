@@ -1,4 +1,4 @@
-import type { Cluster, Redis } from 'ioredis';
+import type { Redis } from 'ioredis';
 import { withoutCommand } from './failure.ts';
 import type { RedisEvent, RedisSubscriber } from './types.ts';
 
@@ -7,14 +7,8 @@ interface Subscription {
   onResumed: () => void;
 }
 
-/**
- * Subscriptions that outlive the connection. `client` may hold no other subscriptions. A Cluster's client picks
- * another node by itself when the one it listens to dies, so there `onResumed` is not called every time.
- */
-export function createSubscriber(
-  client: Redis | Cluster,
-  onEvent: (event: RedisEvent) => void,
-): RedisSubscriber {
+/** Subscriptions that outlive the connection. `client` has to be left to them. */
+export function createSubscriber(client: Redis, onEvent: (event: RedisEvent) => void): RedisSubscriber {
   const channels = new Map<string, Set<Subscription>>();
 
   const resume = (channel: string): void => {

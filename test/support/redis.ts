@@ -116,9 +116,17 @@ function serverArgs(port: number, dir: string, { tls, password, args = [] }: Sta
   ];
 }
 
+/** Servers that a test run which is cut short would leave behind. */
+const running = new Set<ChildProcess>();
+globalThis.process.once('exit', () => {
+  for (const process of running) process.kill('SIGKILL');
+});
+
 /** Resolves when the server accepts connections; rejects with what it printed when it ends instead. */
 export async function spawnServer(args: string[], program = 'redis-server'): Promise<ChildProcess> {
   const process = spawn(program, args, { stdio: ['ignore', 'pipe', 'pipe'] });
+  running.add(process);
+  process.once('close', () => running.delete(process));
   let output = '';
   await new Promise<void>((resolve, reject) => {
     const timer = setTimeout(() => fail(new Error('took too long to start')), START_TIMEOUT_MS);
