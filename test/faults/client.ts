@@ -59,7 +59,7 @@ export function exchange(request: FaultyRequest): Exchange {
       ...(hasBody && isChunked ? { 'Transfer-Encoding': 'chunked' } : {}),
     },
   });
-  const progress = { sentBytes: 0, hasSentAll: false };
+  const progress = { sentBytes: 0, hasEnded: false };
 
   const outcome = new Promise<Outcome>((resolve, reject) => {
     const timer = setTimeout(() => {
@@ -73,7 +73,9 @@ export function exchange(request: FaultyRequest): Exchange {
         headers: res?.headers ?? {},
         body: Buffer.concat(chunks),
         isComplete: res?.complete ?? false,
-        ...progress,
+        sentBytes: progress.sentBytes,
+        // With Content-Length the last byte is the end: the answer may come before we say so ourselves.
+        hasSentAll: progress.hasEnded || (hasBody && !isChunked && progress.sentBytes === body.length),
       });
     };
     let hasAnswer = false;
@@ -97,7 +99,7 @@ export function exchange(request: FaultyRequest): Exchange {
 async function sendBody(
   req: http.ClientRequest,
   { body, nextWriteBytes, at, onSent }: FaultyRequest,
-  progress: { sentBytes: number; hasSentAll: boolean },
+  progress: { sentBytes: number; hasEnded: boolean },
 ): Promise<void> {
   let hasEnded = false;
   let wake = () => {};
@@ -117,8 +119,7 @@ async function sendBody(
         const fault = pendingAt.act();
         pendingAt = undefined;
         if (fault === 'stall') return;
-        if (fault === 'close') return void req.destroy();
-        if (fault === 'reset') return void req.socket?.resetAndDestroy();
+        if (fault !== 'go on') return cut(req, fault);
         continue;
       }
       const stopAt = Math.min(pendingAt?.byte ?? body.length, body.length);
@@ -135,6 +136,12 @@ async function sendBody(
     }
     if (hasEnded) return;
   }
-  progress.hasSentAll = true;
+  progress.hasEnded = true;
   req.end(() => onSent?.());
+}
+
+function cut(req: http.ClientRequest, how: 'close' | 'reset'): void {
+  // A connection that is still being made cannot be reset.
+  if (how === 'reset' && req.socket !== null && !req.socket.connecting) req.socket.resetAndDestroy();
+  else req.destroy();
 }

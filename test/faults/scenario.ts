@@ -55,8 +55,8 @@ export async function runSeed(seed: number, createTopology: CreateTopology): Pro
   } catch (error) {
     failure =
       error instanceof Violation ? error.message : String(error instanceof Error ? error.stack : error);
-    const output = topology.output().trim();
-    if (output !== '') trace.lines.push('', 'The servers wrote:', ...output.split('\n').slice(-60));
+    const output = topology.output().split('\n').filter(isWorthReading);
+    if (output.length > 0) trace.lines.push('', 'The servers wrote:', ...output.slice(-60));
   } finally {
     world.end();
     await topology.dispose();
@@ -73,6 +73,11 @@ export async function runSeed(seed: number, createTopology: CreateTopology): Pro
     kills: world.kills,
     durationMs: performance.now() - startedAt,
   };
+}
+
+/** Anything but the greeting at start, which is indented. */
+function isWorthReading(line: string): boolean {
+  return line !== '' && !/^ {2,}(?!at )/.test(line);
 }
 
 /**

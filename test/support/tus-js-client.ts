@@ -1,0 +1,71 @@
+import * as tus from 'tus-js-client';
+import { request } from './tus.ts';
+
+/** The Node build has it; its type declarations do not. */
+export const { FileUrlStorage } = tus as unknown as {
+  FileUrlStorage: new (path: string) => tus.UrlStorage;
+};
+
+/** Anything that the Node build reads from; its type declarations know of Buffers and readers only. */
+export type UploadSource = Buffer | NodeJS.ReadableStream;
+
+export interface ClientRequest {
+  method: string;
+  url: string;
+  status: number;
+  /** Request headers as tus-js-client set them. */
+  header(name: string): string | undefined;
+}
+
+export interface ClientUpload {
+  upload: tus.Upload;
+  /** Every request that was answered, in order. */
+  requests: ClientRequest[];
+  /** Resolves with the upload's URL; rejects with what the client gave up on. */
+  done: Promise<string>;
+}
+
+/** An upload by tus-js-client, not yet started. */
+export function createClientUpload(source: UploadSource, options: tus.UploadOptions): ClientUpload {
+  const requests: ClientRequest[] = [];
+  const { promise, resolve, reject } = Promise.withResolvers<string>();
+  const upload = new tus.Upload(source as Buffer, {
+    retryDelays: null,
+    ...options,
+    onAfterResponse: (req, res) => {
+      requests.push({
+        method: req.getMethod(),
+        url: req.getURL(),
+        status: res.getStatus(),
+        header: (name) => req.getHeader(name),
+      });
+    },
+    onSuccess: () => resolve(upload.url ?? ''),
+    onError: reject,
+  });
+  promise.catch(() => {}); // an upload that is given up on purpose is not waited for
+  return { upload, requests, done: promise };
+}
+
+export function startClientUpload(source: UploadSource, options: tus.UploadOptions): ClientUpload {
+  const client = createClientUpload(source, options);
+  client.upload.start();
+  return client;
+}
+
+export interface ShownUpload {
+  state: string;
+  size: number | null;
+  offset: number;
+  filename: string | null;
+  contentType: string | null;
+  transfer: { receivedBytes: number; requests: number; resumes: number };
+}
+
+/** What the server says of the upload at this URL. */
+export async function showUpload(origin: string, uploadUrl: string): Promise<ShownUpload> {
+  const id = uploadUrl.slice(uploadUrl.lastIndexOf('/') + 1);
+  const reply = await request('GET', `${origin}/uploads/${id}`);
+  if (reply.status !== 200) throw new Error(`GET /uploads/${id}: ${reply.status}`);
+  return JSON.parse(reply.body.toString()) as ShownUpload;
+}
