@@ -57,7 +57,7 @@ export class TusSession implements StockRequestPort {
       // Expiry is ours: the stock check would turn finished uploads into 410s.
       hasExtension: (extension) => extension !== 'expiration' && extensions.includes(extension),
       getExpiration: () => 0,
-      create: () => hold.create(this.#newUpload()),
+      create: () => hold.create(this.#newUpload(), this.#followingBytes()),
       getUpload: () => this.#open(),
       declareUploadLength: (_id, size) => hold.declareLength(size),
       remove: async () => {
@@ -105,7 +105,7 @@ export class TusSession implements StockRequestPort {
       }
       const { size } = this.#newUpload();
       if (size !== undefined) this.#refuseIfTooLarge(size);
-      const bodyBytes = this.#hasUploadBody() ? readContentLength(headers) : undefined;
+      const bodyBytes = this.#followingBytes();
       if (bodyBytes !== undefined && bodyBytes > (size ?? (this.maxSize || Number.MAX_SAFE_INTEGER))) {
         throw new HttpError('body_too_large');
       }
@@ -165,8 +165,9 @@ export class TusSession implements StockRequestPort {
     };
   }
 
-  #hasUploadBody(): boolean {
-    return hasBody(this.#headers) && mediaTypeOf(this.#headers) === OFFSET_CONTENT_TYPE;
+  /** creation-with-upload: bytes that follow the headers of a POST, where it says how many. */
+  #followingBytes(): number | undefined {
+    return mediaTypeOf(this.#headers) === OFFSET_CONTENT_TYPE ? readContentLength(this.#headers) : undefined;
   }
 
   #refuseIfTooLarge(size: number): void {

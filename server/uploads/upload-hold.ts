@@ -10,6 +10,7 @@ import {
   StoredUpload,
   type UploadCatalog,
   type UploadLock,
+  type UploadRecord,
   type UploadStore,
 } from '../../stores/types.ts';
 import { type ErrorCode, HttpError } from '../errors.ts';
@@ -39,6 +40,14 @@ export interface ReceiveOptions {
   limit: number;
   /** Length of the body, where the request told it. */
   expectedBytes: number | undefined;
+}
+
+/**
+ * Whether a full upload is finished on the way, as in tus, where all bytes are the end of it (default); or only by
+ * `finish`, because its client says when it is complete.
+ */
+export interface FinishOption {
+  finishes?: boolean;
 }
 
 /** How a body that did not end by itself is answered. */
@@ -110,8 +119,13 @@ export class UploadHold implements ActiveRequest {
     await this.#lock?.unlock();
   }
 
-  async create({ size, rawMetadata, declaredDigest }: NewUpload): Promise<StoredUpload> {
-    const { store, catalog, finisher } = this.#services;
+  /** @param followingBytes length of the body that this request goes on to give to `receive` */
+  async create(
+    { size, rawMetadata, declaredDigest }: NewUpload,
+    followingBytes?: number,
+    { finishes = true }: FinishOption = {},
+  ): Promise<StoredUpload> {
+    const { store, catalog } = this.#services;
     const upload = await store.create(
       new StoredUpload({
         id: this.id,
@@ -122,10 +136,11 @@ export class UploadHold implements ActiveRequest {
         createdAtMs: Date.now(),
         isComplete: false,
       }),
+      { followingBytes },
     );
     this.#upload = upload;
     await catalog.create(recordOf(upload));
-    if (upload.isFull) await finisher.finishUpload(upload, this.#held());
+    if (finishes) await this.finish();
     return upload;
   }
 
@@ -134,8 +149,8 @@ export class UploadHold implements ActiveRequest {
    *
    * @throws StoreError; HttpError upload_gone, upload_rejected
    */
-  async open(intent: OpenIntent): Promise<StoredUpload> {
-    const { store, finisher } = this.#services;
+  async open(intent: OpenIntent, { finishes = true }: FinishOption = {}): Promise<StoredUpload> {
+    const { store } = this.#services;
     let upload: StoredUpload;
     try {
       upload = await store.openUpload(this.id, intent, this.#held());
@@ -147,12 +162,17 @@ export class UploadHold implements ActiveRequest {
     }
     this.#upload = upload;
     if (upload.isFull) {
-      const record = await finisher.finishUpload(upload, this.#held());
-      if (record.state === 'rejected') {
+      const record = finishes ? await this.finish() : await this.record();
+      if (record?.state === 'rejected') {
         throw new HttpError('upload_rejected', record.reason === null ? {} : { message: record.reason });
       }
     }
     return upload;
+  }
+
+  /** What the catalog says of the upload: `receiving` until it is finished. */
+  async record(): Promise<UploadRecord> {
+    return this.#services.finisher.ensureRecord(this.#known());
   }
 
   async declareLength(size: number): Promise<void> {
@@ -160,14 +180,19 @@ export class UploadHold implements ActiveRequest {
     await this.#services.catalog.update(this.id, { size });
   }
 
-  /** Appends a body and, when it was the last one, finishes the upload. A full upload always ends with `end`. */
-  async receive(body: Readable, options: ReceiveOptions): Promise<BodyEnd> {
+  async declareDigest(digest: Digest): Promise<void> {
+    await this.#services.store.declareDigest(this.#known(), digest, this.#held());
+    await this.#services.catalog.update(this.id, { declaredSha256: digest.hex });
+  }
+
+  /** Appends a body and, when it was the last one, finishes the upload. A full upload then ends with `end`. */
+  async receive(body: Readable, options: ReceiveOptions & FinishOption): Promise<BodyEnd> {
     const { active } = this.#services;
     active.add(this);
     try {
-      const { end, sha256 } = await this.#append(body, options);
-      if (end === 'limit' || !this.#known().isFull) return end;
-      await this.finish(sha256);
+      const end = await this.#append(body, options);
+      if (options.finishes === false || end === 'limit' || !this.#known().isFull) return end;
+      await this.finish();
       return 'end';
     } finally {
       active.remove(this);
@@ -175,9 +200,12 @@ export class UploadHold implements ActiveRequest {
   }
 
   /** Finishes the upload if all of its bytes are there; does nothing otherwise, or when it is finished. */
-  async finish(sha256?: string): Promise<void> {
+  async finish(): Promise<UploadRecord | undefined> {
+    const { finisher, digests } = this.#services;
     const upload = this.#known();
-    if (upload.isFull) await this.#services.finisher.finishUpload(upload, this.#held(), sha256);
+    if (!upload.isFull) return undefined;
+    const hash = finisher.needsDigest(upload) ? digests.take(upload.id, upload.offset) : undefined;
+    return finisher.finishUpload(upload, this.#held(), hash?.digest('hex'));
   }
 
   /** The error that answers a body which did not end by itself. What arrived is stored. */
@@ -187,11 +215,11 @@ export class UploadHold implements ActiveRequest {
   }
 
   /** The record first: a crash in between is then finished by the reconciliation at start, which sees the intent. */
-  async remove(): Promise<void> {
+  async remove(reason = 'Deleted by the client.'): Promise<void> {
     const { store, catalog, digests } = this.#services;
     await catalog.transition(this.id, ['receiving', 'received', 'processing', 'ready', 'failed'], 'aborted', {
       reasonCode: 'deleted',
-      reason: 'Deleted by the client.',
+      reason,
       updatedAtMs: Date.now(),
     });
     await catalog.flush();
@@ -205,10 +233,7 @@ export class UploadHold implements ActiveRequest {
     await this.#services.catalog.remove(this.id);
   }
 
-  async #append(
-    body: Readable,
-    { limit, expectedBytes }: ReceiveOptions,
-  ): Promise<{ end: BodyEnd; sha256: string | undefined }> {
+  async #append(body: Readable, { limit, expectedBytes }: ReceiveOptions): Promise<BodyEnd> {
     const { store, finisher, digests, active, idleTimeoutMs } = this.#services;
     const upload = this.#known();
     const startOffset = upload.offset;
@@ -233,12 +258,10 @@ export class UploadHold implements ActiveRequest {
         },
       });
       if (result.end === 'end' && !upload.isFull) active.noteCleanEnd(upload.id, result.offset);
-      let sha256: string | undefined;
       if (hash !== undefined && result.offset === startOffset + this.#takenBytes) {
-        if (upload.isFull) sha256 = hash.digest('hex');
-        else digests.put(upload.id, result.offset, hash);
+        digests.put(upload.id, result.offset, hash);
       }
-      return { end: result.end, sha256 };
+      return result.end;
     } finally {
       await this.#recordRequest({ startOffset, startedAtMs, firstByteAtMs, isResume });
     }

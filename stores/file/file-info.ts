@@ -1,6 +1,7 @@
 import fs from 'node:fs';
 import { StoreError } from '../errors.ts';
 import type { Digest, StoredUpload } from '../types.ts';
+import * as files from './files.ts';
 
 /** What `<id>.json` holds: everything about an upload that its bytes do not say. */
 export interface FileInfo {
@@ -54,11 +55,19 @@ function isFileInfo(value: unknown): value is FileInfo {
   );
 }
 
-/** Writes the info of an upload that nobody knows of yet: a torn file here belongs to an id that was never given out. */
-export function createInfoFile(path: string, info: FileInfo): Promise<void> {
-  return new Promise((resolve, reject) => {
-    fs.writeFile(path, JSON.stringify(info), { flag: 'wx' }, (error) => (error ? reject(error) : resolve()));
-  });
+/**
+ * Writes the info of an upload that nobody knows of yet: a torn file here belongs to an id that was never given out.
+ *
+ * @param isSynced the file (not yet its name in the directory) is on the disk before this resolves
+ */
+export async function createInfoFile(path: string, info: FileInfo, isSynced: boolean): Promise<void> {
+  const fd = await files.open(path, 'wx');
+  try {
+    await files.writeText(fd, JSON.stringify(info));
+    if (isSynced) await files.syncData(fd);
+  } finally {
+    await files.close(fd);
+  }
 }
 
 /** Replaces the info: a new file, made durable, then renamed over the old one, so that a crash leaves one of the two. */

@@ -9,6 +9,7 @@ import { StoreError } from '../errors.ts';
 import {
   type AppendOptions,
   type AppendResult,
+  type CreateOptions,
   type Digest,
   type OpenIntent,
   type OriginalReader,
@@ -17,13 +18,26 @@ import {
   type UploadStore,
 } from '../types.ts';
 import { isUploadId } from '../upload-id.ts';
+import { createDirectorySync, type DirectorySync } from './directory-sync.ts';
 import { createInfoFile, type FileInfo, infoOf, parseInfo, replaceInfoFile } from './file-info.ts';
 import { openFileOriginal } from './file-original.ts';
 import { FileSink } from './file-sink.ts';
 import * as files from './files.ts';
 import { createReadBuffers } from './read-buffers.ts';
+import { withStorageErrors } from './storage-errors.ts';
 
 export type FsyncPolicy = 'patch' | 'finish' | 'off';
+
+const OPEN_TO_WRITE = fs.constants.O_WRONLY;
+const OPEN_NEW_TO_WRITE = fs.constants.O_WRONLY | fs.constants.O_CREAT | fs.constants.O_EXCL;
+
+/** What one request's object knows of its two files. */
+interface FileState {
+  hasData: boolean;
+  /** On the disk, as long as nothing more is appended. */
+  isDataSynced: boolean;
+  isInfoSynced: boolean;
+}
 
 export interface FileUploadStoreOptions {
   /** Holds nothing but uploads: `<id>` and `<id>.json`. Created when missing. */
@@ -44,8 +58,8 @@ export interface FileUploadStoreOptions {
  * finished survives it unless `fsync` is `off`.
  *
  * An unfinished upload expires `expirationMs` after its last byte (the file's modification time), so that receiving
- * extends it without writing anything more. A crash during creation leaves an `<id>.json` without `<id>`, of an id
- * that was never given out; `listUploads` reports it as expired bytes-less upload once its time has come.
+ * extends it without writing anything more. A crash during creation or removal leaves an `<id>.json` without `<id>`,
+ * of an id that nobody has or that is gone: upload_gone, and `listUploads` reports it for removal.
  *
  * Extends @tus/file-store for its place in tus (a DataStore with these extensions); every method that touches bytes
  * or metadata is our own, since the stock ones read the body through a web stream and rewrite metadata in place.
@@ -55,10 +69,12 @@ export class FileUploadStore extends FileStore implements UploadStore {
   readonly #fsync: FsyncPolicy;
   readonly #now: () => number;
   readonly #readBuffers = createReadBuffers();
+  readonly #directorySync: DirectorySync;
 
   constructor(options: FileUploadStoreOptions) {
     fs.mkdirSync(options.directory, { recursive: true });
     super({ directory: options.directory, expirationPeriodInMilliseconds: options.expirationMs });
+    this.#directorySync = createDirectorySync(options.directory);
     this.#fsync = options.fsync;
     this.#now = options.now ?? Date.now;
     if (options.expirationMs === 0) {
@@ -66,12 +82,24 @@ export class FileUploadStore extends FileStore implements UploadStore {
     }
   }
 
-  override async create(upload: StoredUpload): Promise<StoredUpload> {
+  /**
+   * Two files. The second is left to `append` where a body follows, and the info of an upload that this body fills
+   * is synced while it is open: to open a file once more is most of what a small upload costs.
+   */
+  override async create(upload: StoredUpload, options: CreateOptions = {}): Promise<StoredUpload> {
     const path = this.#dataPath(upload.id);
-    await withStorageErrors(async () => {
-      await createInfoFile(this.#infoPath(upload.id), infoOf(upload));
-      await files.createEmpty(path);
+    const infoPath = this.#infoPath(upload.id);
+    const { followingBytes = 0 } = options;
+    const isInfoSynced = this.#fsync !== 'off' && followingBytes > 0 && followingBytes === upload.size;
+    await this.#undoInfoIfFails(upload.id, async () => {
+      await createInfoFile(infoPath, infoOf(upload), isInfoSynced);
+      if (followingBytes === 0) await files.createEmpty(path);
     });
+    upload.storeState = {
+      hasData: followingBytes === 0,
+      isDataSynced: false,
+      isInfoSynced,
+    } satisfies FileState;
     upload.storage = { type: 'file', path };
     upload.expiresAtMs = this.#expiresAtMs(upload.size, 0, upload.createdAtMs);
     upload.isComplete = upload.isFull;
@@ -112,7 +140,13 @@ export class FileUploadStore extends FileStore implements UploadStore {
   }
 
   async append(upload: StoredUpload, body: Readable, options: AppendOptions): Promise<AppendResult> {
-    const fd = await withStorageErrors(() => files.open(this.#dataPath(upload.id), fs.constants.O_WRONLY));
+    const state = stateOf(upload);
+    const path = this.#dataPath(upload.id);
+    const fd = state.hasData
+      ? await withStorageErrors(() => files.open(path, OPEN_TO_WRITE))
+      : await this.#undoInfoIfFails(upload.id, () => files.open(path, OPEN_NEW_TO_WRITE));
+    state.hasData = true;
+    state.isDataSynced = false;
     try {
       const sink = new FileSink({
         fd,
@@ -129,7 +163,12 @@ export class FileUploadStore extends FileStore implements UploadStore {
           onProgress: options.onProgress,
         });
         await sink.flush();
-        if (this.#fsync === 'patch') await withStorageErrors(() => files.syncData(fd));
+        // The last bytes are synced here, while the file is open; `complete` sees to all other cases.
+        const isLast = sink.position === upload.size;
+        if (this.#fsync === 'patch' || (this.#fsync === 'finish' && isLast)) {
+          await withStorageErrors(() => files.syncData(fd));
+          state.isDataSynced = true;
+        }
         return { offset: sink.position, end };
       } finally {
         upload.offset = sink.position;
@@ -155,13 +194,12 @@ export class FileUploadStore extends FileStore implements UploadStore {
   }
 
   async complete(upload: StoredUpload): Promise<void> {
+    const state = stateOf(upload);
     if (this.#fsync !== 'off') {
       await withStorageErrors(async () => {
-        await Promise.all([
-          files.syncPath(this.#dataPath(upload.id)),
-          files.syncPath(this.#infoPath(upload.id)),
-        ]);
-        await files.syncPath(this.directory);
+        if (!state.isDataSynced) await files.syncPath(this.#dataPath(upload.id));
+        if (!state.isInfoSynced) await files.syncPath(this.#infoPath(upload.id));
+        await this.#directorySync.sync();
       });
     }
     upload.isComplete = true;
@@ -207,14 +245,17 @@ export class FileUploadStore extends FileStore implements UploadStore {
 
   /** Creates, writes, syncs and removes a small file: the only honest way to know that the disk takes writes. */
   async check(): Promise<void> {
-    const path = join(this.directory, `.check-${process.pid}`);
+    // One name for all processes: what a crash leaves, the next check removes.
+    const path = join(this.directory, '.check');
     await withStorageErrors(async () => {
       await fs.promises.writeFile(path, 'ok');
-      await fs.promises.unlink(path);
+      await files.unlinkIfExists(path);
     });
   }
 
-  async close(): Promise<void> {}
+  async close(): Promise<void> {
+    await this.#directorySync.close();
+  }
 
   #dataPath(id: string): string {
     return join(this.directory, id);
@@ -231,8 +272,9 @@ export class FileUploadStore extends FileStore implements UploadStore {
       Promise.all([files.readTextIfExists(infoPath), files.statIfExists(this.#dataPath(id))]),
     );
     if (text === undefined) throw notFound(id);
-    const info = parseInfo(text, infoPath);
+    // Before the info is read: a creation that was cut short may have left it torn.
     if (stats === undefined) throw new StoreError('upload_gone', `the bytes of ${id} are missing`);
+    const info = parseInfo(text, infoPath);
     if (info.size !== null && stats.size > info.size) {
       throw new StoreError(
         'upload_damaged',
@@ -264,6 +306,19 @@ export class FileUploadStore extends FileStore implements UploadStore {
     await withStorageErrors(() =>
       replaceInfoFile(this.#infoPath(upload.id), { ...infoOf(upload), ...change }),
     );
+    stateOf(upload).isInfoSynced = true;
+  }
+
+  /** A full disk takes a file's name and not its contents. What was there before us stays. */
+  #undoInfoIfFails<T>(id: string, creation: () => Promise<T>): Promise<T> {
+    return withStorageErrors(async () => {
+      try {
+        return await creation();
+      } catch (error) {
+        if (!hasCode(error, 'EEXIST')) await files.unlinkIfExists(this.#infoPath(id)).catch(() => false);
+        throw error;
+      }
+    });
   }
 
   #expiresAtMs(size: number | undefined, offset: number, lastActivityMs: number): number | undefined {
@@ -281,18 +336,12 @@ function notFound(id: string): StoreError {
   return new StoreError('upload_not_found', `there is no upload ${id}`);
 }
 
-/** Gives errors of the file system the code that decides what a client is told. */
-async function withStorageErrors<T>(operation: () => Promise<T>): Promise<T> {
-  try {
-    return await operation();
-  } catch (error) {
-    if (error instanceof StoreError) throw error;
-    const code = error instanceof Error && 'code' in error ? String(error.code) : undefined;
-    if (code === 'ENOSPC' || code === 'EDQUOT') {
-      throw new StoreError('storage_full', 'the disk is full', { cause: error });
-    }
-    throw new StoreError('store_unavailable', `the file system failed: ${code ?? String(error)}`, {
-      cause: error,
-    });
-  }
+function hasCode(error: unknown, code: string): boolean {
+  return error instanceof Error && 'code' in error && error.code === code;
+}
+
+/** An object that was loaded knows nothing of what is on the disk yet: its files are synced once more at worst. */
+function stateOf(upload: StoredUpload): FileState {
+  upload.storeState ??= { hasData: true, isDataSynced: false, isInfoSynced: false } satisfies FileState;
+  return upload.storeState as FileState;
 }

@@ -58,14 +58,25 @@ export function syncData(fd: number): Promise<void> {
   });
 }
 
-/** Forces a file, or the entries of a directory, to the disk. */
+export function sync(fd: number): Promise<void> {
+  return new Promise((resolve, reject) => {
+    fs.fsync(fd, (error) => (error ? reject(error) : resolve()));
+  });
+}
+
+/** Forces a file to the disk. */
 export async function syncPath(path: string): Promise<void> {
   const fd = await open(path, 'r');
   try {
-    await new Promise<void>((resolve, reject) => {
-      fs.fsync(fd, (error) => (error ? reject(error) : resolve()));
-    });
+    await sync(fd);
   } finally {
     await close(fd);
   }
+}
+
+/** All of the text, at the start of an empty file. */
+export function writeText(fd: number, text: string): Promise<void> {
+  return new Promise((resolve, reject) => {
+    fs.writeFile(fd, text, (error) => (error ? reject(error) : resolve()));
+  });
 }
