@@ -4,11 +4,11 @@ import Fastify, {
   type FastifyReply,
   LogController,
 } from 'fastify';
-import { pino } from 'pino';
 import type { UploadCatalog, UploadStore } from '../stores/types.ts';
 import { type Backend, openBackend } from './backend.ts';
 import type { Config } from './config.ts';
 import { ERRORS, HttpError, toHttpError } from './errors.ts';
+import { createLog } from './log.ts';
 import { createAdminGuard } from './plugins/admin.ts';
 import { createCors } from './plugins/cors.ts';
 import { mountHealth } from './plugins/health.ts';
@@ -47,7 +47,7 @@ export interface App {
 
 /** Puts a server together. Which implementations, is chosen in backend.ts and nowhere else. */
 export async function buildApp(config: Config, overrides: AppOverrides = {}): Promise<App> {
-  const log = overrides.log ?? pino({ level: config.logLevel });
+  const log = overrides.log ?? createLog(config.logLevel);
   const backend =
     overrides.backend ?? (await openBackend(config, { log, onRecordsLost: () => sweeper.reconcileSoon() }));
   const { store, locker, catalog } = backend;

@@ -1,7 +1,7 @@
 import cluster from 'node:cluster';
-import { pino } from 'pino';
 import { type App, buildApp } from './app.ts';
 import { CONFIG_EXIT_CODE, type Config, ConfigError, isLoopbackHost, loadConfig } from './config.ts';
+import { createLog } from './log.ts';
 import { type ListeningMessage, runPrimary } from './processes.ts';
 
 /** Reads the configuration, starts the server (or several processes of it) and ends it on SIGTERM or SIGINT. */
@@ -12,7 +12,7 @@ async function main(): Promise<void> {
     runPrimary({
       count: config.processes,
       graceMs: config.shutdownGraceMs,
-      log: pino({ level: config.logLevel }),
+      log: createLog(config.logLevel),
       onListening: ({ url, filesUrl }) => void process.stdout.write(greeting(config, url, filesUrl)),
     });
     return;

@@ -1,10 +1,13 @@
 import { ERRORS as STOCK_ERRORS } from '@tus/utils';
 import type { FastifyBaseLogger } from 'fastify';
-import { HttpError, toHttpError } from '../errors.ts';
+import { type ErrorCode, HttpError, toHttpError } from '../errors.ts';
 import type { Reply } from './reply.ts';
 import { type SessionRequest, type SessionServices, TusSession } from './session.ts';
 import { isStockError, type StockHandlers } from './stock-handlers.ts';
 import { TUS_VERSION } from './tus-headers.ts';
+
+/** Statuses of 500 and more that are no failure of ours. */
+const EXPECTED: readonly ErrorCode[] = ['shutting_down', 'unsupported_extension'];
 
 /** Runs one tus request to its reply. Never rejects. */
 export async function handleTusRequest(
@@ -55,7 +58,7 @@ function replyOf(session: TusSession, response: Response): Reply {
 export function errorReply(error: unknown, request: SessionRequest, log: FastifyBaseLogger): Reply {
   let httpError = fromStock(error) ?? toHttpError(error);
   if (httpError.status >= 500) {
-    if (httpError.code !== 'shutting_down') {
+    if (!EXPECTED.includes(httpError.code)) {
       log.error(
         {
           uploadId: request.id,

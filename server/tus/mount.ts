@@ -6,7 +6,7 @@ import { ERRORS, HttpError } from '../errors.ts';
 import type { Cors } from '../plugins/cors.ts';
 import { sendUpload } from '../uploads/download.ts';
 import { errorReply, handleTusRequest } from './handle-request.ts';
-import { sendReply } from './reply.ts';
+import { type Reply, sendReply } from './reply.ts';
 import type { SessionRequest, SessionServices } from './session.ts';
 import { createStockHandlers, type StockMethod } from './stock-handlers.ts';
 
@@ -60,12 +60,17 @@ export function mountTus(app: FastifyInstance, options: TusMountOptions): TusMou
       raw: req,
       location: (newId) => locationOf(newId, request, options),
     };
+    const send = (reply: Reply) => {
+      // A client that stayed connected would keep the process from ending.
+      if (services.active.isDraining) reply.headers.connection = 'close';
+      sendReply(req, res, reply);
+    };
     const refusal = services.active.isDraining ? new HttpError('shutting_down') : refusalOf(method, id);
     if (refusal !== undefined) {
       const reply = errorReply(refusal, sessionRequest, services.log);
       // RFC 9110, 15.5.6: "The origin server MUST generate an Allow header field in a 405 response".
       if (refusal.code === 'method_not_allowed') reply.headers.allow = methodsOf(id).join(', ');
-      sendReply(req, res, reply);
+      send(reply);
       return;
     }
     if (method === 'GET') {
@@ -73,7 +78,7 @@ export function mountTus(app: FastifyInstance, options: TusMountOptions): TusMou
       return;
     }
     if (method === 'POST') sessionRequest.id = newUploadId();
-    sendReply(req, res, await handleTusRequest(services, stock, sessionRequest));
+    send(await handleTusRequest(services, stock, sessionRequest));
   }
 
   const route = {

@@ -22,12 +22,8 @@ export interface UploadRoutesOptions {
 const DEFAULT_LIMIT = 50;
 const MAX_LIMIT = 1000;
 
-interface ListQuery {
-  state?: string;
-  group?: string;
-  limit?: string;
-  cursor?: string;
-}
+/** A name that is given twice is an array. */
+type ListQuery = Partial<Record<'state' | 'group' | 'limit' | 'cursor', string | string[]>>;
 
 /**
  * `GET /uploads` (the operator's) and `GET /uploads/:id` (for whoever holds the id: it is as unguessable as the
@@ -39,10 +35,10 @@ export function mountUploadRoutes(app: FastifyInstance, options: UploadRoutesOpt
   app.get<{ Querystring: ListQuery }>('/uploads', async (request, reply) => {
     requireAdmin(request);
     reply.header('cache-control', 'no-store');
-    const { state, group, cursor } = request.query;
+    const { query } = request;
     const page = await listPage(catalog, {
-      filter: { state: parseState(state), group },
-      page: { limit: parseLimit(request.query.limit), cursor },
+      filter: { state: parseState(onlyValue(query, 'state')), group: onlyValue(query, 'group') },
+      page: { limit: parseLimit(onlyValue(query, 'limit')), cursor: onlyValue(query, 'cursor') },
     });
     return {
       uploads: page.items.map((record) => presentUpload(record, basePath)),
@@ -75,6 +71,12 @@ async function listPage(
       throw new HttpError('invalid_cursor', { cause: error });
     throw error;
   }
+}
+
+function onlyValue(query: ListQuery, name: keyof ListQuery): string | undefined {
+  const value = query[name];
+  if (Array.isArray(value)) throw new HttpError('invalid_request', { message: `${name} was given twice.` });
+  return value;
 }
 
 function parseState(text: string | undefined): UploadState | undefined {
