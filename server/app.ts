@@ -12,6 +12,7 @@ import { createLog } from './log.ts';
 import { createAdminGuard } from './plugins/admin.ts';
 import { createCors } from './plugins/cors.ts';
 import { mountHealth } from './plugins/health.ts';
+import { createUploadPolicy } from './policy/upload-policy.ts';
 import { answerClientError, mountTus } from './tus/mount.ts';
 import { ActiveRequests } from './uploads/active-requests.ts';
 import { createFinisher } from './uploads/finish.ts';
@@ -55,10 +56,12 @@ export async function buildApp(config: Config, overrides: AppOverrides = {}): Pr
   const digests = new RunningDigests();
   const active = new ActiveRequests(catalog);
   const verifier = createVerifier({ store, catalog, finisher: () => finisher, log });
+  const policy = createUploadPolicy(config);
   const finisher = createFinisher({
     store,
     catalog,
     verify: config.verify,
+    policy,
     log,
     onVerificationNeeded: (id) => verifier.enqueue(id),
   });
@@ -114,6 +117,7 @@ export async function buildApp(config: Config, overrides: AppOverrides = {}): Pr
       digests,
       active,
       log,
+      policy,
       maxSize: config.maxSizeBytes ?? 0,
       idleTimeoutMs: config.idleTimeoutMs,
     },

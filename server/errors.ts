@@ -24,6 +24,7 @@ export const ERRORS = {
     status: 400,
     message: 'Upload-Metadata must be comma-separated pairs of a unique ASCII key and a base64 value.',
   },
+  metadata_required: { status: 400, message: 'The metadata lacks a key that this server requires.' },
   invalid_checksum: {
     status: 400,
     message: 'The declared checksum must be "sha256" and a digest in base64 or hexadecimal.',
@@ -31,6 +32,13 @@ export const ERRORS = {
   invalid_cursor: { status: 400, message: 'The cursor is not one that this server gave out.' },
   length_already_set: { status: 400, message: 'The length of this upload is known and cannot be changed.' },
   length_below_offset: { status: 400, message: 'Upload-Length is less than what is already stored.' },
+  inconsistent_length: {
+    status: 400,
+    message: 'Upload-Length, the length of the body and what is already stored contradict each other.',
+  },
+  upload_completed: { status: 400, message: 'The upload is complete: nothing can be appended to it.' },
+  unsupported_digest: { status: 400, message: 'The only digest that is verified here is sha-256.' },
+  digest_mismatch: { status: 400, message: 'The digest of what arrived is not the one that was declared.' },
   unauthorized: { status: 401, message: 'An Authorization header with the bearer token is required.' },
   forbidden: {
     status: 403,
@@ -49,6 +57,10 @@ export const ERRORS = {
     message: 'Upload-Offset is not the current offset of the upload. Ask for it with HEAD.',
   },
   upload_unfinished: { status: 409, message: 'The upload is not finished yet.' },
+  digest_too_late: {
+    status: 409,
+    message: 'The upload was completed before this digest was declared, and has not been verified.',
+  },
   upload_pending: {
     status: 409,
     message: 'The upload is complete and still being verified.',
@@ -70,6 +82,11 @@ export const ERRORS = {
     status: 415,
     message: 'The Content-Type must be application/offset+octet-stream.',
   },
+  type_not_allowed: { status: 415, message: 'This server does not accept files of this type.' },
+  unsupported_content_coding: {
+    status: 415,
+    message: 'A Content-Encoding is not accepted: send the bytes as they are to be stored.',
+  },
   upload_locked: {
     status: 423,
     message: 'Another request is working on this upload.',
@@ -85,6 +102,11 @@ export const ERRORS = {
     status: 423,
     message: 'The state of the upload cannot be told at this moment. Ask again.',
     retryAfterSeconds: 1,
+  },
+  too_many_uploads: {
+    status: 429,
+    message: 'You have as many unfinished uploads as this server allows. Finish or delete one of them first.',
+    retryAfterSeconds: 30,
   },
   headers_too_large: { status: 431, message: 'The request headers are too large.' },
   internal: { status: 500, message: 'The server failed to handle this request.' },

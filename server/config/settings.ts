@@ -1,5 +1,6 @@
+import { parseMediaRange } from '../policy/media-ranges.ts';
 import { basePathKind, corsOriginsKind, hostKind, httpUrlKind, trustedProxiesKind } from './addresses.ts';
-import { directory, duration, integer, oneOf, onOff, orWord, size, text } from './kinds.ts';
+import { directory, duration, integer, listOf, oneOf, onOff, orWord, size, text } from './kinds.ts';
 import { REDIS_SETTINGS } from './redis-settings.ts';
 import { S3_SETTINGS } from './s3-settings.ts';
 import type { Setting } from './setting.ts';
@@ -143,6 +144,31 @@ export const SETTINGS = {
     unset: 'none',
     description: 'The largest upload that is accepted, announced as `Tus-Max-Size`.',
   }),
+  allowedTypes: optional({
+    env: 'LANDFALL_ALLOWED_TYPES',
+    yaml: 'allowedTypes',
+    section: 'uploads',
+    kind: listOf('media types such as image/*,application/pdf, with commas between them', parseMediaRange),
+    unset: 'all',
+    description:
+      'What may be uploaded: as declared when an upload is created, and by its first bytes when it is finished. See [policy](policy.md).',
+  }),
+  requiredMetadata: optional({
+    env: 'LANDFALL_REQUIRED_METADATA',
+    yaml: 'requiredMetadata',
+    section: 'uploads',
+    kind: listOf('keys of metadata such as filename,group, with commas between them', parseMetadataKey),
+    unset: 'none',
+    description: 'Metadata without which no upload is created.',
+  }),
+  maxOpenUploads: optional({
+    env: 'LANDFALL_MAX_OPEN_UPLOADS',
+    yaml: 'maxOpenUploads',
+    section: 'uploads',
+    kind: integer(1, 1_000_000),
+    unset: 'any number',
+    description: 'Unfinished uploads that one client may have at once. See [policy](policy.md).',
+  }),
   expirationMs: setting({
     env: 'LANDFALL_EXPIRATION',
     yaml: 'expiration',
@@ -227,6 +253,11 @@ export const SETTINGS = {
   ...S3_SETTINGS,
   ...REDIS_SETTINGS,
 } satisfies Record<string, Setting<unknown>>;
+
+function parseMetadataKey(item: string): string {
+  if (!/^[\x21-\x7e]+$/.test(item)) throw new RangeError(`"${item.slice(0, 60)}" is not visible ASCII`);
+  return item;
+}
 
 export type SettingKey = keyof typeof SETTINGS;
 

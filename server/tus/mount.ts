@@ -4,6 +4,7 @@ import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify';
 import { newUploadId } from '../../stores/upload-id.ts';
 import { ERRORS, HttpError } from '../errors.ts';
 import type { Cors } from '../plugins/cors.ts';
+import { clientKey } from '../policy/client-key.ts';
 import { sendUpload } from '../uploads/download.ts';
 import { errorReply, handleTusRequest } from './handle-request.ts';
 import { type Reply, sendReply } from './reply.ts';
@@ -57,6 +58,7 @@ export function mountTus(app: FastifyInstance, options: TusMountOptions): TusMou
     const sessionRequest: SessionRequest = {
       method: method as StockMethod,
       id: id ?? '',
+      client: clientKey(request),
       raw: req,
       location: (newId) => locationOf(newId, request, options),
     };

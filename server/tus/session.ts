@@ -1,9 +1,12 @@
 import type { IncomingHttpHeaders, IncomingMessage } from 'node:http';
 import type { Lock } from '@tus/utils';
-import type { StoredUpload } from '../../stores/types.ts';
+import { isStoreError } from '../../stores/errors.ts';
+import type { BodyEnd, StoredUpload } from '../../stores/types.ts';
 import { HttpError } from '../errors.ts';
+import type { UploadPolicy } from '../policy/upload-policy.ts';
+import type { NewUpload } from '../uploads/create-upload.ts';
 import { describeUpload, parseUploadMetadata } from '../uploads/metadata.ts';
-import { type NewUpload, UploadHold, type UploadServices } from '../uploads/upload-hold.ts';
+import { UploadHold, type UploadServices } from '../uploads/upload-hold.ts';
 import type { StockContext, StockMethod, StockRequestPort, StockStore } from './stock-handlers.ts';
 import {
   hasBody,
@@ -24,6 +27,8 @@ export interface SessionServices extends UploadServices {
 export interface SessionRequest {
   method: StockMethod;
   id: string;
+  /** Whose request this is (server/policy/client-key.ts). */
+  client: string;
   raw: IncomingMessage;
   location(id: string): string;
 }
@@ -37,16 +42,19 @@ export class TusSession implements StockRequestPort {
   readonly id: string;
   readonly context: StockContext;
   readonly store: StockStore;
+  /** Bytes; 0: no limit of ours. */
   readonly maxSize: number;
   readonly #hold: UploadHold;
   readonly #request: SessionRequest;
   readonly #headers: IncomingHttpHeaders;
+  readonly #policy: UploadPolicy;
 
   constructor(services: SessionServices, request: SessionRequest) {
     this.#request = request;
     this.#headers = request.raw.headers;
     this.method = request.method;
     this.id = request.id;
+    this.#policy = services.policy;
     this.maxSize = services.maxSize;
     const hold = new UploadHold(services, request.id);
     this.#hold = hold;
@@ -95,7 +103,7 @@ export class TusSession implements StockRequestPort {
       if (mediaTypeOf(headers) !== OFFSET_CONTENT_TYPE) throw new HttpError('unsupported_media_type');
       readUploadOffset(headers);
       const size = readDeclaredLength(headers);
-      if (size !== undefined) this.#refuseIfTooLarge(size);
+      if (size !== undefined) this.#policy.checkSize(size);
     }
     if (this.method === 'POST') {
       if (headerText(headers, 'upload-concat') !== undefined) {
@@ -104,7 +112,7 @@ export class TusSession implements StockRequestPort {
         });
       }
       const { size } = this.#newUpload();
-      if (size !== undefined) this.#refuseIfTooLarge(size);
+      if (size !== undefined) this.#policy.checkSize(size);
       const bodyBytes = this.#followingBytes();
       if (bodyBytes !== undefined && bodyBytes > (size ?? (this.maxSize || Number.MAX_SAFE_INTEGER))) {
         throw new HttpError('body_too_large');
@@ -120,19 +128,32 @@ export class TusSession implements StockRequestPort {
   async writeBody(maxBodySize: number): Promise<number> {
     const hold = this.#hold;
     if (hasBody(this.#headers)) {
-      const end = await hold.receive(this.#request.raw, {
-        limit: maxBodySize,
-        expectedBytes: readContentLength(this.#headers),
-      });
+      const end = await this.#receive(maxBodySize);
       // The 201 of a creation tells the client how far it came: only a body that is too long is refused there.
       if (end !== 'end' && (this.method === 'PATCH' || end === 'limit')) {
         if (this.method === 'POST') await hold.discard();
         throw hold.unfinishedBody(end);
       }
     } else {
-      await hold.finish();
+      await hold.conclude();
     }
     return (hold.upload as StoredUpload).offset;
+  }
+
+  async #receive(limit: number): Promise<BodyEnd> {
+    try {
+      return await this.#hold.receive(this.#request.raw, {
+        limit,
+        expectedBytes: readContentLength(this.#headers),
+      });
+    } catch (error) {
+      // Nobody learns the address of this upload: on a full disk it would be in the way until it expires, as it
+      // still is when this fails too.
+      if (this.method === 'POST' && isStoreError(error, 'storage_full')) {
+        await this.#hold.discard().catch(() => {});
+      }
+      throw error;
+    }
   }
 
   async #open(): Promise<StoredUpload> {
@@ -162,19 +183,12 @@ export class TusSession implements StockRequestPort {
       rawMetadata: header === '' ? undefined : header,
       declaredDigest:
         declaredSha256Hex === null ? undefined : { algorithm: 'sha-256', hex: declaredSha256Hex },
+      client: this.#request.client,
     };
   }
 
   /** creation-with-upload: bytes that follow the headers of a POST, where it says how many. */
   #followingBytes(): number | undefined {
     return mediaTypeOf(this.#headers) === OFFSET_CONTENT_TYPE ? readContentLength(this.#headers) : undefined;
-  }
-
-  #refuseIfTooLarge(size: number): void {
-    if (this.maxSize > 0 && size > this.maxSize) {
-      throw new HttpError('size_limit', {
-        message: `The upload is larger than this server accepts (${this.maxSize} bytes).`,
-      });
-    }
   }
 }

@@ -4,10 +4,13 @@ import {
   type StoredUpload,
   type UploadCatalog,
   type UploadLock,
+  type UploadPatch,
   type UploadRecord,
   type UploadStore,
 } from '../../stores/types.ts';
+import type { UploadPolicy } from '../policy/upload-policy.ts';
 import { describeUpload, InvalidMetadataError, parseUploadMetadata } from './metadata.ts';
+import { readHead } from './read-head.ts';
 
 export type VerifyPolicy = 'declared' | 'always' | 'off';
 
@@ -15,6 +18,8 @@ export interface FinisherOptions {
   store: UploadStore;
   catalog: UploadCatalog;
   verify: VerifyPolicy;
+  /** What finished uploads may hold; undefined: anything. */
+  policy?: Pick<UploadPolicy, 'headBytesOf' | 'findForbiddenContent'>;
   log: FastifyBaseLogger;
   /** Told about uploads whose digest has to be computed by reading them again. */
   onVerificationNeeded: (id: string) => void;
@@ -38,7 +43,7 @@ export interface Finisher {
 }
 
 export function createFinisher(options: FinisherOptions): Finisher {
-  const { store, catalog, verify, log, onVerificationNeeded } = options;
+  const { store, catalog, verify, policy, log, onVerificationNeeded } = options;
   const now = options.now ?? Date.now;
 
   const needsDigest = (upload: Pick<StoredUpload, 'declaredDigest'>) =>
@@ -58,6 +63,7 @@ export function createFinisher(options: FinisherOptions): Finisher {
     if (record.state !== 'receiving' && upload.isComplete) return record;
     await store.complete(upload, lock);
 
+    const forbidden = await findForbiddenContent(upload, record);
     const mustVerify = needsDigest(upload);
     const patch = {
       size: upload.size ?? upload.offset,
@@ -67,6 +73,7 @@ export function createFinisher(options: FinisherOptions): Finisher {
       expiresAtMs: null,
       ...(sha256 === undefined ? {} : { sha256 }),
     };
+    if (forbidden !== undefined) return reject(record, patch, forbidden);
     const to = mustVerify ? 'received' : 'ready';
     const received = await catalog.transition(upload.id, 'receiving', to, patch);
     if (!received) return (await catalog.get(upload.id)) ?? record;
@@ -75,6 +82,23 @@ export function createFinisher(options: FinisherOptions): Finisher {
     if (sha256 !== undefined) return (await settle(upload.id, sha256)) ?? received;
     onVerificationNeeded(upload.id);
     return received;
+  }
+
+  async function findForbiddenContent(
+    upload: StoredUpload,
+    { contentType }: UploadRecord,
+  ): Promise<string | undefined> {
+    const headBytes = policy?.headBytesOf(upload) ?? 0;
+    if (policy === undefined || headBytes === 0) return undefined;
+    return policy.findForbiddenContent(await readHead(store, upload.id, headBytes), contentType);
+  }
+
+  /** Straight from `receiving`: a state in between would be taken for one that only waits for its digest. */
+  async function reject(record: UploadRecord, patch: UploadPatch, reason: string): Promise<UploadRecord> {
+    const why = { reasonCode: 'type_not_allowed', reason };
+    const rejected = await catalog.transition(record.id, 'receiving', 'rejected', { ...patch, ...why });
+    if (rejected) log.warn({ uploadId: record.id, reason }, 'upload rejected');
+    return rejected ?? (await catalog.get(record.id)) ?? record;
   }
 
   async function settle(id: string, sha256: string | null): Promise<UploadRecord | undefined> {

@@ -2,20 +2,22 @@ import type { Hash } from 'node:crypto';
 import type { Readable } from 'node:stream';
 import type { FastifyBaseLogger } from 'fastify';
 import { isStoreError } from '../../stores/errors.ts';
-import {
-  type BodyEnd,
-  type Digest,
-  type Locker,
-  type OpenIntent,
+import type {
+  BodyEnd,
+  Digest,
+  Locker,
+  OpenIntent,
   StoredUpload,
-  type UploadCatalog,
-  type UploadLock,
-  type UploadRecord,
-  type UploadStore,
+  UploadCatalog,
+  UploadLock,
+  UploadRecord,
+  UploadStore,
 } from '../../stores/types.ts';
 import { type ErrorCode, HttpError } from '../errors.ts';
+import type { UploadPolicy } from '../policy/upload-policy.ts';
 import type { ActiveRequest, ActiveRequests } from './active-requests.ts';
-import { type Finisher, recordOf } from './finish.ts';
+import { createUpload, type NewUpload } from './create-upload.ts';
+import type { Finisher } from './finish.ts';
 import type { RunningDigests } from './running-digests.ts';
 
 export interface UploadServices {
@@ -26,13 +28,8 @@ export interface UploadServices {
   digests: RunningDigests;
   active: ActiveRequests;
   log: FastifyBaseLogger;
+  policy: UploadPolicy;
   idleTimeoutMs: number;
-}
-
-export interface NewUpload {
-  size: number | undefined;
-  rawMetadata: string | undefined;
-  declaredDigest: Digest | undefined;
 }
 
 export interface ReceiveOptions {
@@ -121,26 +118,13 @@ export class UploadHold implements ActiveRequest {
 
   /** @param followingBytes length of the body that this request goes on to give to `receive` */
   async create(
-    { size, rawMetadata, declaredDigest }: NewUpload,
+    fields: NewUpload,
     followingBytes?: number,
     { finishes = true }: FinishOption = {},
   ): Promise<StoredUpload> {
-    const { store, catalog } = this.#services;
-    const upload = await store.create(
-      new StoredUpload({
-        id: this.id,
-        size,
-        offset: 0,
-        rawMetadata,
-        declaredDigest,
-        createdAtMs: Date.now(),
-        isComplete: false,
-      }),
-      { followingBytes },
-    );
+    const upload = await createUpload(this.#services, this.id, fields, followingBytes);
     this.#upload = upload;
-    await catalog.create(recordOf(upload));
-    if (finishes) await this.finish();
+    if (finishes) await this.conclude();
     return upload;
   }
 
@@ -175,7 +159,9 @@ export class UploadHold implements ActiveRequest {
     return this.#services.finisher.ensureRecord(this.#known());
   }
 
+  /** @throws StoreError; HttpError size_limit */
   async declareLength(size: number): Promise<void> {
+    this.#services.policy.checkSize(size);
     await this.#services.store.declareLength(this.#known(), size, this.#held());
     await this.#services.catalog.update(this.id, { size });
   }
@@ -192,7 +178,7 @@ export class UploadHold implements ActiveRequest {
     try {
       const end = await this.#append(body, options);
       if (options.finishes === false || end === 'limit' || !this.#known().isFull) return end;
-      await this.finish();
+      await this.conclude();
       return 'end';
     } finally {
       active.remove(this);
@@ -206,6 +192,19 @@ export class UploadHold implements ActiveRequest {
     if (!upload.isFull) return undefined;
     const hash = finisher.needsDigest(upload) ? digests.take(upload.id, upload.offset) : undefined;
     return finisher.finishUpload(upload, this.#held(), hash?.digest('hex'));
+  }
+
+  /**
+   * `finish`, for an answer that says how it went.
+   *
+   * @throws StoreError; HttpError type_not_allowed
+   */
+  async conclude(): Promise<UploadRecord | undefined> {
+    const record = await this.finish();
+    if (record?.state === 'rejected' && record.reasonCode === 'type_not_allowed') {
+      throw new HttpError('type_not_allowed', record.reason === null ? {} : { message: record.reason });
+    }
+    return record;
   }
 
   /** The error that answers a body which did not end by itself. What arrived is stored. */
@@ -229,8 +228,10 @@ export class UploadHold implements ActiveRequest {
 
   /** Takes back an upload that nobody was told of. */
   async discard(): Promise<void> {
-    await this.#services.store.removeUpload(this.id, this.#held());
-    await this.#services.catalog.remove(this.id);
+    const { store, catalog, digests } = this.#services;
+    await store.removeUpload(this.id, this.#held());
+    await catalog.remove(this.id);
+    digests.drop(this.id);
   }
 
   async #append(body: Readable, { limit, expectedBytes }: ReceiveOptions): Promise<BodyEnd> {

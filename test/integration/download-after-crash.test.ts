@@ -4,6 +4,7 @@ import { join } from 'node:path';
 import { Readable } from 'node:stream';
 import { pino } from 'pino';
 import { afterEach, beforeEach, expect, test } from 'vitest';
+import { createUploadPolicy } from '../../server/policy/upload-policy.ts';
 import { ActiveRequests } from '../../server/uploads/active-requests.ts';
 import { sendUpload } from '../../server/uploads/download.ts';
 import { createFinisher, recordOf } from '../../server/uploads/finish.ts';
@@ -51,6 +52,12 @@ beforeEach(async () => {
     digests: new RunningDigests(),
     active: new ActiveRequests(catalog),
     log,
+    policy: createUploadPolicy({
+      maxSizeBytes: undefined,
+      allowedTypes: undefined,
+      requiredMetadata: undefined,
+      maxOpenUploads: undefined,
+    }),
     idleTimeoutMs: 0,
   };
   server = await startLoopbackServer((req, res) => {

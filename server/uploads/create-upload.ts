@@ -1,0 +1,64 @@
+import { type Digest, StoredUpload, type UploadCatalog, type UploadStore } from '../../stores/types.ts';
+import { ownerOf, tooManyUploads } from '../policy/open-uploads.ts';
+import type { UploadPolicy } from '../policy/upload-policy.ts';
+import { recordOf } from './finish.ts';
+
+/** How long a place among a client's open uploads is kept for an upload that the store was not yet told of. */
+const RESERVATION_MS = 60_000;
+
+export interface NewUpload {
+  size: number | undefined;
+  rawMetadata: string | undefined;
+  declaredDigest: Digest | undefined;
+  /** Upload-Concat. */
+  concat?: string | undefined;
+  /** Whose it is (server/policy/client-key.ts). */
+  client: string;
+}
+
+export interface CreationServices {
+  store: UploadStore;
+  catalog: UploadCatalog;
+  policy: UploadPolicy;
+}
+
+/**
+ * Makes an upload in the store and in the catalog, if the policy lets it.
+ *
+ * Where open uploads are limited the record comes first: writing it takes one of the client's places, in one step
+ * with looking whether there is one. A crash before the store has the upload leaves a record that the sweep takes
+ * for an expired upload.
+ *
+ * @param followingBytes length of the body that is appended in the same request
+ * @throws StoreError; HttpError size_limit, type_not_allowed, metadata_required, too_many_uploads
+ */
+export async function createUpload(
+  { store, catalog, policy }: CreationServices,
+  id: string,
+  { client, ...fields }: NewUpload,
+  followingBytes: number | undefined,
+): Promise<StoredUpload> {
+  policy.checkCreation(fields);
+  const planned = new StoredUpload({ id, ...fields, offset: 0, createdAtMs: Date.now(), isComplete: false });
+  const { maxOpenUploads } = policy;
+  const owner = ownerOf(client, fields.concat);
+  if (maxOpenUploads === undefined || owner === null) {
+    const upload = await store.create(planned, { followingBytes });
+    await catalog.create(recordOf(upload));
+    return upload;
+  }
+
+  const reservation = { ...recordOf(planned), owner, expiresAtMs: planned.createdAtMs + RESERVATION_MS };
+  if ((await catalog.createWithin(reservation, maxOpenUploads)) === undefined) {
+    throw tooManyUploads(maxOpenUploads);
+  }
+  try {
+    const upload = await store.create(planned, { followingBytes });
+    await catalog.update(id, { expiresAtMs: upload.expiresAtMs ?? null });
+    return upload;
+  } catch (error) {
+    // What failed is what the client is told; the sweep finds the record if it cannot be removed now.
+    await catalog.remove(id).catch(() => {});
+    throw error;
+  }
+}
