@@ -54,7 +54,7 @@ interface Holding extends Reservation {
   touchedAtMs: number;
 }
 
-/** How often holders are looked at while somebody waits. */
+/** How often holders are looked at while somebody waits, at least. */
 const PRESSURE_TICK_MS = 250;
 
 export function createBufferBudget(options: BudgetOptions): BufferBudget {
@@ -110,7 +110,7 @@ export function createBufferBudget(options: BudgetOptions): BufferBudget {
       first.grant(hold(first.bytes));
     }
     if (waiters.length > 0 && cancelTick === undefined) {
-      cancelTick = environment.setTimer(PRESSURE_TICK_MS, askToYield);
+      cancelTick = environment.setTimer(Math.min(PRESSURE_TICK_MS, yieldIdleMs), askToYield);
     }
   }
 

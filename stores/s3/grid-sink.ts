@@ -118,7 +118,7 @@ export class GridSink implements ChunkSink {
     while (this.#left !== undefined && this.#task === undefined && this.#failure === undefined) {
       const buffer = this.#filling;
       if (buffer === undefined) {
-        if (this.#stop.signal.aborted) return false;
+        if (this.#stop.signal.aborted || this.#lost.aborted) return false;
         this.#run(() => this.#acquire());
         continue;
       }

@@ -1,0 +1,94 @@
+import type { Environment } from '../../stores/s3/environment.ts';
+import type { World } from './world.ts';
+
+/**
+ * A process that may be killed and stopped. What comes in (answers, timers, bytes) goes through `deliver`: it is
+ * lost when the process it was meant for is dead, and waits while it is stopped.
+ */
+export class VirtualProcess {
+  readonly name: string;
+  readonly #world: World;
+  #life = 0;
+  #stoppedUntilMs = 0;
+  #boot: () => void = () => undefined;
+
+  constructor(name: string, world: World) {
+    this.name = name;
+    this.#world = world;
+  }
+
+  /** What runs at every start. */
+  onBoot(boot: () => void): void {
+    this.#boot = boot;
+    boot();
+  }
+
+  /** A callback for this life of the process, to be called by the outside. */
+  deliver<T extends unknown[]>(callback: (...values: T) => void): (...values: T) => void {
+    const life = this.#life;
+    const run = (...values: T): void => {
+      const { scheduler } = this.#world;
+      if (this.#life !== life) return;
+      if (this.#stoppedUntilMs > scheduler.nowMs) {
+        scheduler.at(this.#stoppedUntilMs - scheduler.nowMs, () => run(...values));
+        return;
+      }
+      callback(...values);
+    };
+    return run;
+  }
+
+  /** An answer from outside; never settles when the process dies first. */
+  ask<T>(question: (answer: (outcome: T | Error) => void) => void): Promise<T> {
+    return new Promise((resolve, reject) => {
+      const settle = this.deliver((outcome: T | Error) =>
+        outcome instanceof Error ? reject(outcome) : resolve(outcome),
+      );
+      question(settle);
+    });
+  }
+
+  environment(): Environment {
+    const { scheduler } = this.#world;
+    return {
+      nowMs: () => scheduler.nowMs,
+      setTimer: (ms, callback) => {
+        let isCancelled = false;
+        const fire = this.deliver(() => {
+          if (!isCancelled) callback();
+        });
+        scheduler.at(ms, fire);
+        return () => {
+          isCancelled = true;
+        };
+      },
+      random: () => scheduler.random(),
+      randomHex: (bytes) =>
+        Array.from({ length: bytes * 2 }, () => scheduler.below(16).toString(16)).join(''),
+    };
+  }
+
+  sleep(ms: number): Promise<void> {
+    return new Promise((resolve) =>
+      this.#world.scheduler.at(
+        ms,
+        this.deliver(() => resolve()),
+      ),
+    );
+  }
+
+  kill(): void {
+    this.#world.log(`KILL ${this.name}`);
+    this.#life += 1;
+    this.#stoppedUntilMs = 0;
+    const life = this.#life;
+    this.#world.scheduler.at(5, () => {
+      if (this.#life === life) this.#boot();
+    });
+  }
+
+  stop(ms: number): void {
+    this.#world.log(`STOP ${this.name} for ${ms}`);
+    this.#stoppedUntilMs = Math.max(this.#stoppedUntilMs, this.#world.scheduler.nowMs + ms);
+  }
+}
