@@ -16,8 +16,8 @@ import { COLUMNS, FIXED, toRecord, type UploadRow } from './schema.ts';
  * All of it lies in one hash slot, so in a Cluster on one node. Every change is one script, which sees the record and
  * its indexes and moves them together; a crash leaves nothing half done and nothing to repair. Spread over slots,
  * records and indexes would drift apart with every crash between two writes. The price is that a Cluster's other
- * nodes do not help the catalog; one node does tens of thousands of these scripts a second and holds a million
- * records in 1.5 GB. (Locks and part lists, which are on the path of every request, do spread over the Cluster.)
+ * nodes do not help the catalog; one node does about ten thousand of these scripts a second and holds a million
+ * records in 2 GB. (Locks and part lists, which are on the path of every request, do spread over the Cluster.)
  *
  * The store is the truth. If Redis loses the catalog, or the last seconds of it, comparing it with the store puts it
  * right.

@@ -26,7 +26,11 @@ const PING_INTERVAL_MS = 5_000;
  */
 export function connectRedis(url: string, options: ConnectRedisOptions = {}): RedisConnection {
   const target = parseRedisUrl(url);
-  const { name = 'landfall', onEvent = () => {} } = options;
+  const { name = 'landfall' } = options;
+  let isClosed = false;
+  const onEvent = (event: RedisEvent): void => {
+    if (!isClosed) options.onEvent?.(event);
+  };
   const client = createCommandClient(target, name);
   watchClient(client, 'commands', onEvent);
   const subscriberClient = createSubscriberClient(target, name, client);
@@ -75,6 +79,7 @@ export function connectRedis(url: string, options: ConnectRedisOptions = {}): Re
       await commands.send('PING');
     },
     async close() {
+      isClosed = true;
       clearInterval(pings);
       gate.close();
       await Promise.all([hangUp(client), hangUp(subscriberClient)]);

@@ -7,6 +7,7 @@ import type { RedisConnection } from '../../stores/redis/types.ts';
 import type { Locker } from '../../stores/types.ts';
 import { lockerContract } from '../contracts/locker.ts';
 import { uploadCatalogContract } from '../contracts/upload-catalog.ts';
+import { makeCertificate } from '../support/certificate.ts';
 import { type RedisCluster, startRedisCluster } from '../support/redis-cluster.ts';
 import { createFleet } from '../support/redis-lockers.ts';
 
@@ -69,6 +70,27 @@ uploadCatalogContract(
   },
   { isShared: true },
 );
+
+test('rediss+cluster:// with a password', { timeout: 60_000 }, async () => {
+  const certificate = await makeCertificate();
+  const secured = await startRedisCluster({ password: 'hunter2', tls: certificate });
+  const fleet = createFleet(`${secured.url}?ca=${certificate.certFile}`);
+  try {
+    const { locker: one } = await fleet.add();
+    const { locker: two } = await fleet.add();
+    for (const id of ['a', 'b', 'c', 'd', 'e', 'f']) {
+      const lock = one.newLock(id);
+      await lock.lock(never, () => void lock.unlock());
+      const next = two.newLock(id);
+      await next.lock(never, ignore);
+      await next.unlock();
+    }
+  } finally {
+    await fleet.close();
+    await secured.stop();
+    await certificate.remove();
+  }
+});
 
 describe('redis+cluster://', { timeout: 60_000 }, () => {
   test('locks spread over the nodes', async () => {

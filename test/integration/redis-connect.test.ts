@@ -1,14 +1,8 @@
-import { execFile } from 'node:child_process';
-import { mkdtemp, rm } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
-import { promisify } from 'node:util';
 import { afterEach, describe, expect, test } from 'vitest';
 import { connectRedis } from '../../stores/redis/connect.ts';
 import type { RedisConnection, RedisEvent } from '../../stores/redis/types.ts';
+import { makeCertificate } from '../support/certificate.ts';
 import { freePort, type RedisServer, startRedis, until } from '../support/redis.ts';
-
-const run = promisify(execFile);
 
 const cleanUps: (() => Promise<unknown>)[] = [];
 afterEach(async () => {
@@ -62,16 +56,10 @@ describe('connecting to Redis', { timeout: 30_000 }, () => {
   });
 
   test('rediss:// checks the certificate', async () => {
-    const dir = await mkdtemp(join(tmpdir(), 'landfall-tls-'));
-    cleanUps.push(() => rm(dir, { recursive: true }));
-    const certFile = join(dir, 'cert.pem');
-    const keyFile = join(dir, 'key.pem');
-    await run('openssl', [
-      ...['req', '-x509', '-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:P-256', '-nodes', '-days', '2'],
-      ...['-keyout', keyFile, '-out', certFile, '-subj', '/CN=redis.test'],
-      ...['-addext', 'subjectAltName=IP:127.0.0.1,DNS:redis.test'],
-    ]);
-    const server = await start({ tls: { certFile, keyFile, caFile: certFile } });
+    const certificate = await makeCertificate();
+    cleanUps.push(certificate.remove);
+    const { certFile } = certificate;
+    const server = await start({ tls: certificate });
     const trusted = connect(`${server.url}?ca=${certFile}`);
     await trusted.connection.whenReady(5_000);
     await expectMessages(trusted.connection);
@@ -83,7 +71,7 @@ describe('connecting to Redis', { timeout: 30_000 }, () => {
     expect(untrusted.events.map(({ message }) => message).join()).toContain('self-signed certificate');
     const misnamed = connect(`${server.url}?ca=${certFile}&servername=other.test`);
     await expect(misnamed.connection.whenReady(1_000)).rejects.toMatchObject({ code: 'store_unavailable' });
-    expect(() => connectRedis(`${server.url}?ca=${join(dir, 'absent.pem')}`)).toThrow('ENOENT');
+    expect(() => connectRedis(`${server.url}?ca=${certFile}.absent`)).toThrow('ENOENT');
   });
 
   test('a wrong password is told without it', async () => {
@@ -158,13 +146,15 @@ describe('connecting to Redis', { timeout: 30_000 }, () => {
     expect(await connection.commands.run(script, [], [])).toBe(1);
   });
 
-  test('closed: every command fails at once', async () => {
+  test('closed: every command fails at once, and the log hears nothing of it', async () => {
     const server = await start();
-    const { connection } = connect(server.url);
+    const { connection, events } = connect(server.url);
     await connection.whenReady(5_000);
     await connection.close();
     await connection.close();
     await expect(connection.commands.send('PING')).rejects.toMatchObject({ code: 'store_unavailable' });
     expect(connection.isReady()).toBe(false);
+    expect(events.map(({ event }) => event)).toEqual(['redis_ready', 'redis_ready']);
+    await until(async () => !String(await server.admin.client('LIST')).includes('name=landfall'));
   });
 });

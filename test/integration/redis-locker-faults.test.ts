@@ -55,6 +55,19 @@ describe('redis locker: holders that die or stop', { timeout: 30_000 }, () => {
     await lock.unlock();
   });
 
+  test('the request to release comes at once, not with the next renewal', async () => {
+    const options = { ttlMs: 30_000, distrustMs: 0 };
+    const { locker: one } = await fleet.add(options);
+    const { locker: two } = await fleet.add(options);
+    const holder = one.newLock('upload');
+    await holder.lock(never, () => void holder.unlock());
+    const wantedAt = performance.now();
+    const newcomer = two.newLock('upload');
+    await newcomer.lock(never, ignore);
+    expect(performance.now() - wantedAt).toBeLessThan(5_000);
+    await newcomer.unlock();
+  });
+
   test('the lock of a killed process is free when its time to live is over, not before', async () => {
     const { locker } = await fleet.add();
     const { holder } = await startHolder('upload');

@@ -3,6 +3,7 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { createRedisCatalog } from '../../stores/catalog/redis.ts';
 import type { RedisUploadLock } from '../../stores/locker/redis-lock.ts';
 import { newUploadRecord } from '../../stores/types.ts';
+import { makeCertificate } from '../support/certificate.ts';
 import { until } from '../support/redis.ts';
 import { createFleet, type LockerFleet } from '../support/redis-lockers.ts';
 import { type RedisSentinels, startRedisSentinels } from '../support/redis-sentinel.ts';
@@ -10,6 +11,31 @@ import { type RedisSentinels, startRedisSentinels } from '../support/redis-senti
 const TTL_MS = 1_500;
 const never = new AbortController().signal;
 const ignore = (): void => {};
+
+test('rediss+sentinel:// with passwords', { timeout: 60_000 }, async () => {
+  const certificate = await makeCertificate();
+  const sentinels = await startRedisSentinels({
+    password: 'hunter2',
+    sentinelPassword: 'swordfish',
+    tls: certificate,
+  });
+  const url = `${sentinels.url}?ca=${certificate.certFile}&sentinelPassword=swordfish`;
+  const fleet = createFleet(url, { distrustMs: 0 });
+  try {
+    const { locker: one } = await fleet.add();
+    const { locker: two } = await fleet.add();
+    const lock = one.newLock('upload');
+    await lock.lock(never, () => void lock.unlock());
+    expect(await sentinels.master.admin.get(fleet.lockKey('upload'))).toBe(lock.token);
+    const next = two.newLock('upload');
+    await next.lock(never, ignore);
+    await next.unlock();
+  } finally {
+    await fleet.close();
+    await sentinels.stop();
+    await certificate.remove();
+  }
+});
 
 describe('redis+sentinel://', { timeout: 60_000 }, () => {
   let sentinels: RedisSentinels;

@@ -1,6 +1,6 @@
 import { execFile } from 'node:child_process';
 import { promisify } from 'node:util';
-import { freePort, type RedisServer, startRedis, until } from './redis.ts';
+import { freePort, type RedisServer, type StartRedisOptions, startRedis, until } from './redis.ts';
 
 const run = promisify(execFile);
 
@@ -13,7 +13,10 @@ export interface RedisCluster {
 }
 
 /** A real Cluster of three masters, made by `redis-cli --cluster create`. */
-export async function startRedisCluster(): Promise<RedisCluster> {
+export async function startRedisCluster({
+  password,
+  tls,
+}: Omit<StartRedisOptions, 'args'> = {}): Promise<RedisCluster> {
   const nodes: RedisServer[] = [];
   const stop = async (): Promise<void> => void (await Promise.all(nodes.map((node) => node.stop())));
   try {
@@ -22,6 +25,8 @@ export async function startRedisCluster(): Promise<RedisCluster> {
       const busPort = await freePort();
       nodes.push(
         await startRedis({
+          password,
+          tls,
           args: [
             ...['--cluster-enabled', 'yes', '--cluster-config-file', 'nodes.conf'],
             ...['--cluster-port', String(busPort), '--cluster-node-timeout', '1500'],
@@ -30,14 +35,20 @@ export async function startRedisCluster(): Promise<RedisCluster> {
       );
     }
     const addresses = nodes.map(({ port }) => `127.0.0.1:${port}`);
-    await run('redis-cli', ['--cluster', 'create', ...addresses, '--cluster-replicas', '0', '--cluster-yes']);
+    await run('redis-cli', [
+      ...(password === undefined ? [] : ['-a', password]),
+      ...(tls === undefined ? [] : ['--tls', '--cacert', tls.caFile]),
+      ...['--cluster', 'create', ...addresses, '--cluster-replicas', '0', '--cluster-yes'],
+    ]);
     const isWhole = async (): Promise<void> => {
       for (const { admin } of nodes) {
         await until(async () => String(await admin.cluster('INFO')).includes('cluster_state:ok'), 30_000);
       }
     };
     await isWhole();
-    return { url: `redis+cluster://${addresses.join(',')}`, nodes, isWhole, stop };
+    const scheme = `redis${tls === undefined ? '' : 's'}+cluster`;
+    const auth = password === undefined ? '' : `:${password}@`;
+    return { url: `${scheme}://${auth}${addresses.join(',')}`, nodes, isWhole, stop };
   } catch (error) {
     await stop();
     throw error;

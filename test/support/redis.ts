@@ -15,10 +15,16 @@ import { Redis } from 'ioredis';
 export interface StartRedisOptions {
   /** More lines for the command line, such as ['--appendonly', 'yes']. */
   args?: string[];
-  /** With PEM files: the port speaks TLS and nothing else. */
-  tls?: { certFile: string; keyFile: string; caFile: string };
-  /** Becomes --requirepass. */
-  password?: string;
+  /** With PEM files: it speaks TLS and nothing else, also with its replicas and its Cluster. */
+  tls?: RedisTls | undefined;
+  /** Becomes --requirepass and --masterauth. */
+  password?: string | undefined;
+}
+
+export interface RedisTls {
+  certFile: string;
+  keyFile: string;
+  caFile: string;
 }
 
 export interface RedisServer {
@@ -107,12 +113,23 @@ function serverArgs(port: number, dir: string, { tls, password, args = [] }: Sta
     ...['--bind', '127.0.0.1', '--dir', dir, '--save', '', '--daemonize', 'no', '--databases', '16'],
     ...(tls === undefined
       ? ['--port', String(port)]
-      : ['--port', '0', '--tls-port', String(port), '--tls-auth-clients', 'no']),
-    ...(tls === undefined
-      ? []
-      : ['--tls-cert-file', tls.certFile, '--tls-key-file', tls.keyFile, '--tls-ca-cert-file', tls.caFile]),
-    ...(password === undefined ? [] : ['--requirepass', password]),
+      : tlsSettings(port, tls).flatMap(([name, value]) => [`--${name}`, value])),
+    ...(password === undefined ? [] : ['--requirepass', password, '--masterauth', password]),
     ...args,
+  ];
+}
+
+/** Of a server or a Sentinel. */
+export function tlsSettings(port: number, tls: RedisTls): [name: string, value: string][] {
+  return [
+    ['port', '0'],
+    ['tls-port', String(port)],
+    ['tls-auth-clients', 'no'],
+    ['tls-replication', 'yes'],
+    ['tls-cluster', 'yes'],
+    ['tls-cert-file', tls.certFile],
+    ['tls-key-file', tls.keyFile],
+    ['tls-ca-cert-file', tls.caFile],
   ];
 }
 
