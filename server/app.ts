@@ -12,6 +12,7 @@ import { createLog } from './log.ts';
 import { createAdminGuard } from './plugins/admin.ts';
 import { createCors } from './plugins/cors.ts';
 import { mountHealth } from './plugins/health.ts';
+import { countRunningRequests } from './plugins/running-requests.ts';
 import { createUploadPolicy } from './policy/upload-policy.ts';
 import { answerClientError, mountTus } from './tus/mount.ts';
 import { ActiveRequests } from './uploads/active-requests.ts';
@@ -96,6 +97,7 @@ export async function buildApp(config: Config, overrides: AppOverrides = {}): Pr
     },
     clientErrorHandler: (error, socket) => answerClientError(error, socket, cors),
   });
+  const requests = countRunningRequests(fastify.server);
   answerErrors(fastify);
   fastify.addHook('onRequest', (request, reply, done) => {
     if (tus.owns(request.url)) {
@@ -153,6 +155,8 @@ export async function buildApp(config: Config, overrides: AppOverrides = {}): Pr
         const drained = active.drain();
         const closed = fastify.close();
         await drained;
+        await requests.whenNone();
+        fastify.server.closeAllConnections();
         await closed;
         await sweeper.close();
         await verifier.close();
