@@ -191,7 +191,7 @@ describe('requests that are no HTTP', () => {
     ['nothing', ''],
   ])('a head that ends in %s: refused or closed, and nothing is created', async (_name, bytes) => {
     const before = await stored();
-    const reply = await sendRaw(port, bytes, { halfClose: true });
+    const reply = await sendRaw(port, bytes, { halfCloseAfterMs: 0 });
     expect([undefined, 400]).toContain(reply?.status);
     expect(await stored()).toEqual(before);
     await expectAlive();

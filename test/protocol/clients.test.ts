@@ -2,10 +2,11 @@ import { mkdtemp, rm } from 'node:fs/promises';
 import http from 'node:http';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { pino } from 'pino';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { buildApp } from '../../server/app.ts';
+import { openBackend } from '../../server/backend.ts';
 import { loadConfig } from '../../server/config.ts';
-import { createMemoryLocker } from '../../stores/locker/memory.ts';
 import { openRequest, sendRaw } from '../support/raw-request.ts';
 import { type RunningServer, startServer } from '../support/server.ts';
 import { createUpload, type HttpReply, head, PATCH_TYPE, patch, request, TUS } from '../support/tus.ts';
@@ -148,18 +149,17 @@ describe('tus-java-client, tus-android-client', () => {
 
   it('retries only 423 and 5xx: a lock that is not free in time is a 423, with Retry-After', async () => {
     const dataDir = await mkdtemp(join(tmpdir(), 'landfall-locked-'));
-    const locker = createMemoryLocker({ timeoutMs: 100 });
-    const app = await buildApp(
-      loadConfig({
-        env: { LANDFALL_DATA_DIR: dataDir, LANDFALL_PORT: '0', LANDFALL_LOG_LEVEL: 'silent' },
-      }),
-      { locker },
-    );
+    const config = loadConfig({
+      env: { LANDFALL_DATA_DIR: dataDir, LANDFALL_PORT: '0', LANDFALL_LOCK_TIMEOUT: '100ms' },
+    });
+    const log = pino({ level: 'silent' });
+    const backend = await openBackend(config, { log, onRecordsLost: () => {} });
+    const app = await buildApp(config, { backend, log });
     try {
       const { filesUrl } = await app.listen();
       const url = await createUpload(filesUrl, 5);
       // A holder that cannot let go: its store hangs.
-      const holder = locker.newLock(url.slice(url.lastIndexOf('/') + 1));
+      const holder = backend.locker.newLock(url.slice(url.lastIndexOf('/') + 1));
       await holder.lock(new AbortController().signal, () => {});
       for (const reply of [
         await head(url),

@@ -10,8 +10,8 @@ export interface RawReply {
 }
 
 export interface RawOptions {
-  /** End our side of the connection after the last byte. */
-  halfClose?: boolean;
+  /** End our side of the connection so long after the last byte. Default: never. */
+  halfCloseAfterMs?: number;
   /** After this the request counts as hanging. */
   timeoutMs?: number;
 }
@@ -23,7 +23,7 @@ export interface RawOptions {
 export function sendRaw(
   port: number,
   bytes: string | Buffer,
-  { halfClose = false, timeoutMs = 5_000 }: RawOptions = {},
+  { halfCloseAfterMs, timeoutMs = 5_000 }: RawOptions = {},
 ): Promise<RawReply | undefined> {
   return new Promise((resolve, reject) => {
     const hasNoBody = bytes.toString('latin1').startsWith('HEAD ');
@@ -39,6 +39,7 @@ export function sendRaw(
     }, timeoutMs);
     const finish = (reply: RawReply | undefined) => {
       clearTimeout(timer);
+      clearTimeout(endTimer);
       socket.destroy();
       resolve(reply);
     };
@@ -50,8 +51,9 @@ export function sendRaw(
     // A reset after the answer, or instead of it.
     socket.on('error', () => finish(parseReply(received, true)));
     socket.on('end', () => finish(parseReply(received, true)));
-    if (halfClose) socket.end(bytes);
+    if (halfCloseAfterMs === 0) socket.end(bytes);
     else socket.write(bytes);
+    const endTimer = halfCloseAfterMs && setTimeout(() => socket.end(), halfCloseAfterMs);
   });
 }
 
