@@ -65,8 +65,9 @@ const SECTION_INTRODUCTIONS: Partial<Record<SectionId, string>> = {
 const ERRORS_INTRODUCTION = `# Errors
 
 Every error has a code that does not change. The API answers \`{"error": {"code", "message"}}\` as JSON; tus answers the
-sentence as plain text. Where "retry after" has a number, the same request can work after so many seconds, and the answer
-carries it as \`Retry-After\`. The sentence can be more precise than the one below.
+sentence as plain text and the code as \`Landfall-Error\`; the IETF's resumable uploads get \`application/problem+json\` with
+\`code\` in it. Where "retry after" has a number, the same request can work after so many seconds, and the answer carries
+it as \`Retry-After\`. The sentence can be more precise than the one below.
 
 | code | status | retry after | what it says |
 |---|---|---|---|

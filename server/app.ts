@@ -125,6 +125,7 @@ export async function buildApp(config: Config, overrides: AppOverrides = {}): Pr
     },
     basePath: config.basePath,
     publicUrl: config.publicUrl,
+    expirationMs: config.expirationMs,
     cors,
   });
   mountUploadRoutes(fastify, {

@@ -6,21 +6,31 @@ export interface CorsOptions {
   credentials: boolean;
 }
 
-const ALLOWED_METHODS = 'POST, GET, HEAD, PATCH, DELETE, OPTIONS';
-/** What tus-js-client, Uppy and the other clients send. X-Request-ID: tus-js-client's `addRequestId`. */
+const ALLOWED_METHODS = 'POST, PUT, GET, HEAD, PATCH, DELETE, OPTIONS';
+/**
+ * What tus-js-client, Uppy and the other clients send, and those of the IETF's resumable uploads. X-Request-ID:
+ * tus-js-client's `addRequestId`.
+ */
 const ALLOWED_HEADERS = [
   'Authorization',
+  'Content-Digest',
+  'Content-Disposition',
   'Content-Type',
   'Range',
   'If-Match',
   'If-None-Match',
   'If-Range',
+  'Repr-Digest',
   'Tus-Resumable',
+  'Upload-Complete',
   'Upload-Concat',
   'Upload-Defer-Length',
+  'Upload-Draft-Interop-Version',
+  'Upload-Incomplete',
   'Upload-Length',
   'Upload-Metadata',
   'Upload-Offset',
+  'Want-Repr-Digest',
   'X-HTTP-Method-Override',
   'X-Request-ID',
   'X-Requested-With',
@@ -34,15 +44,19 @@ const EXPOSED_HEADERS = [
   'Landfall-Error',
   'Last-Modified',
   'Location',
+  'Repr-Digest',
   'Retry-After',
   'Tus-Extension',
   'Tus-Max-Size',
   'Tus-Resumable',
   'Tus-Version',
+  'Upload-Complete',
   'Upload-Concat',
   'Upload-Defer-Length',
   'Upload-Expires',
+  'Upload-Incomplete',
   'Upload-Length',
+  'Upload-Limit',
   'Upload-Metadata',
   'Upload-Offset',
 ].join(', ');
@@ -51,6 +65,8 @@ const PREFLIGHT_MAX_AGE_SECONDS = '86400';
 export interface Cors {
   /** Sets the headers of any answer, errors included, to a request that another origin may make. */
   apply(req: IncomingMessage, res: Pick<ServerResponse, 'setHeader'>): void;
+  /** Whether a page of this origin may upload. Undefined: it is no page, or one that browsers do not tell of. */
+  permits(origin: string | undefined): boolean;
   /** The same as lines of an HTTP/1 head, for a request that Node could not parse: its origin is unknown. */
   linesForUnparsed(): string;
 }
@@ -75,6 +91,7 @@ export function createCors({ origins, credentials }: CorsOptions): Cors {
         res.setHeader('Access-Control-Max-Age', PREFLIGHT_MAX_AGE_SECONDS);
       }
     },
+    permits: (origin) => origin === undefined || allowed === undefined || allowed.has(origin),
     linesForUnparsed() {
       return allowed === undefined ? 'Access-Control-Allow-Origin: *\r\n' : '';
     },

@@ -3,8 +3,13 @@ import type { DataStore } from '@tus/utils';
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify';
 import { newUploadId } from '../../stores/upload-id.ts';
 import { ERRORS, HttpError } from '../errors.ts';
+import { handlePlainUpload } from '../plain/handle-request.ts';
+import { isPlainUpload } from '../plain/plain-request.ts';
 import type { Cors } from '../plugins/cors.ts';
 import { clientKey } from '../policy/client-key.ts';
+import { detectRufh } from '../rufh/detect.ts';
+import { handleRufhRequest } from '../rufh/handle-request.ts';
+import { rufhCapabilities } from '../rufh/limits.ts';
 import { sendUpload } from '../uploads/download.ts';
 import { errorReply, handleTusRequest } from './handle-request.ts';
 import { type Reply, sendReply } from './reply.ts';
@@ -17,6 +22,8 @@ export interface TusMountOptions {
   basePath: string;
   /** Origin (and prefix) for absolute Locations; undefined: relative ones, or what a trusted proxy says. */
   publicUrl: string | undefined;
+  /** How long an upload lives without new bytes; undefined: for ever. */
+  expirationMs: number | undefined;
   cors: Cors;
 }
 
@@ -27,7 +34,7 @@ export interface TusMount {
   takeOver(request: FastifyRequest, reply: FastifyReply): void;
 }
 
-const CREATION_METHODS: readonly string[] = ['POST', 'OPTIONS'];
+const CREATION_METHODS: readonly string[] = ['POST', 'PUT', 'OPTIONS'];
 const UPLOAD_METHODS: readonly string[] = ['HEAD', 'GET', 'PATCH', 'DELETE', 'OPTIONS'];
 
 /**
@@ -67,6 +74,11 @@ export function mountTus(app: FastifyInstance, options: TusMountOptions): TusMou
       if (services.active.isDraining) reply.headers.connection = 'close';
       sendReply(req, res, reply);
     };
+    const dialect = detectRufh(method, req.headers);
+    if (dialect !== undefined) {
+      send(await handleRufhRequest(services, { ...sessionRequest, ...dialect, method, id, res }));
+      return;
+    }
     const refusal = services.active.isDraining ? new HttpError('shutting_down') : refusalOf(method, id);
     if (refusal !== undefined) {
       const reply = errorReply(refusal, sessionRequest, services.log);
@@ -79,12 +91,24 @@ export function mountTus(app: FastifyInstance, options: TusMountOptions): TusMou
       await sendUpload(services, sessionRequest.id, req, res);
       return;
     }
+    if (isPlainUpload(method, id, req)) {
+      const { client, location } = sessionRequest;
+      const plain = { method: method as 'PUT' | 'POST', client, raw: req, location, host: request.host };
+      send(await handlePlainUpload(services, plain, cors));
+      return;
+    }
     if (method === 'POST') sessionRequest.id = newUploadId();
-    send(await handleTusRequest(services, stock, sessionRequest));
+    const reply = await handleTusRequest(services, stock, sessionRequest);
+    if (method === 'OPTIONS') {
+      const { maxSizeBytes } = services.policy;
+      const limits = { maxSizeBytes, remainingMs: options.expirationMs };
+      Object.assign(reply.headers, rufhCapabilities(req.headers, limits));
+    }
+    send(reply);
   }
 
   const route = {
-    method: ['POST', ...UPLOAD_METHODS],
+    method: ['POST', 'PUT', ...UPLOAD_METHODS],
     onRequest: (request: FastifyRequest, reply: FastifyReply, done: () => void) => {
       takeOver(request, reply);
       done();
