@@ -25,6 +25,7 @@ export const ERRORS = {
     message: 'Upload-Metadata must be comma-separated pairs of a unique ASCII key and a base64 value.',
   },
   metadata_required: { status: 400, message: 'The metadata lacks a key that this server requires.' },
+  invalid_form: { status: 400, message: 'The body is not a well-formed multipart/form-data form.' },
   invalid_checksum: {
     status: 400,
     message: 'The declared checksum must be "sha256" and a digest in base64 or hexadecimal.',
@@ -73,6 +74,7 @@ export const ERRORS = {
     message: 'Tus-Resumable must be 1.0.0, the version of the protocol that this server speaks.',
   },
   size_limit: { status: 413, message: 'The upload is larger than this server accepts.' },
+  form_too_large: { status: 413, message: 'The form has too many parts, or a field that is too large.' },
   body_too_large: { status: 413, message: 'The body is longer than what is left of the upload.' },
   checksum_body_too_large: {
     status: 413,
