@@ -120,7 +120,6 @@ export async function buildApp(config: Config, overrides: AppOverrides = {}): Pr
       active,
       log,
       policy,
-      maxSize: config.maxSizeBytes ?? 0,
       idleTimeoutMs: config.idleTimeoutMs,
     },
     basePath: config.basePath,

@@ -19,10 +19,7 @@ import {
   readUploadOffset,
 } from './tus-headers.ts';
 
-export interface SessionServices extends UploadServices {
-  /** Bytes; 0: no limit of ours. */
-  maxSize: number;
-}
+export type SessionServices = UploadServices;
 
 export interface SessionRequest {
   method: StockMethod;
@@ -55,7 +52,7 @@ export class TusSession implements StockRequestPort {
     this.method = request.method;
     this.id = request.id;
     this.#policy = services.policy;
-    this.maxSize = services.maxSize;
+    this.maxSize = services.policy.maxSizeBytes ?? 0;
     const hold = new UploadHold(services, request.id);
     this.#hold = hold;
     this.context = { signal: hold.signal, abort: () => {}, cancel: () => hold.release() };
