@@ -3,7 +3,7 @@ import type { FastifyBaseLogger } from 'fastify';
 import { type ErrorCode, HttpError, toHttpError } from '../errors.ts';
 import type { Reply } from './reply.ts';
 import { type SessionRequest, type SessionServices, TusSession } from './session.ts';
-import { isStockError, type StockHandlers } from './stock-handlers.ts';
+import { isStockError, type StockHandlers, type StockReply } from './stock-handlers.ts';
 import { TUS_VERSION } from './tus-headers.ts';
 
 /** Statuses of 500 and more that are no failure of ours. */
@@ -36,7 +36,7 @@ function checkVersion({ method, raw }: SessionRequest): void {
   }
 }
 
-function replyOf(session: TusSession, response: Response): Reply {
+function replyOf(session: TusSession, response: StockReply): Reply {
   const headers: Record<string, string> = { 'tus-resumable': TUS_VERSION };
   for (const [name, value] of response.headers) {
     // CORS has one owner (server/plugins/cors.ts); the connection is the reply's business.

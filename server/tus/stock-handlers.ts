@@ -10,6 +10,7 @@ import type { DataStore, Lock, Upload } from '@tus/utils';
  * - `acquireLock`: so that the request keeps the lock, and hears when it is lost;
  * - `writeToStore`: gets the raw request instead of a web stream (a web stream copies every chunk and costs as
  *   much as all the rest); `req.body` is never read;
+ * - `write`: gives back status and headers without the `Response` around them;
  * - `getFileIdFromRequest`, `generateUrl`: ids and Locations are decided by our routes.
  *
  * `Server.handler` itself is not used: it sets CORS headers, validates with looser rules than ours and closes the connection on
@@ -43,7 +44,15 @@ export type StockStore = Pick<
   'extensions' | 'hasExtension' | 'create' | 'remove' | 'getUpload' | 'declareUploadLength' | 'getExpiration'
 >;
 
+/** What a handler answers: a `Response`, or as much of one as anybody looks at. */
+export interface StockReply {
+  status: number;
+  /** Names in lower case. */
+  headers: Iterable<[string, string]> & { get(name: string): string | null | undefined };
+}
+
 interface HandlerOverrides {
+  write(status: number, headers: Headers | Record<string, string>): StockReply;
   store: StockStore;
   options: Record<string, unknown>;
   getFileIdFromRequest(): string;
@@ -53,7 +62,7 @@ interface HandlerOverrides {
 }
 
 interface StockHandler {
-  send(request: StockRequest, context: StockContext, headers: Headers): Promise<Response>;
+  send(request: StockRequest, context: StockContext, headers: Headers): Promise<StockReply>;
 }
 
 interface StockRequest {
@@ -65,7 +74,7 @@ interface StockRequest {
 
 export interface StockHandlers {
   /** Runs the stock handler of the port's method. Rejects with what the handler or our own code threw. */
-  handle(port: StockRequestPort): Promise<Response>;
+  handle(port: StockRequestPort): Promise<StockReply>;
 }
 
 export function createStockHandlers(datastore: DataStore, path: string): StockHandlers {
@@ -84,6 +93,7 @@ export function createStockHandlers(datastore: DataStore, path: string): StockHa
         getFileIdFromRequest: () => port.id,
         generateUrl: (_req, id) => port.location(id),
         acquireLock: () => port.acquireLock(),
+        write: replyWith,
         writeToStore: (_body, _upload, maxBodySize) => port.writeBody(maxBodySize),
       };
       const handler: StockHandler = Object.assign(Object.create(handlers[port.method]), overrides);
@@ -95,6 +105,15 @@ export function createStockHandlers(datastore: DataStore, path: string): StockHa
       };
       return handler.send(request, port.context, new Headers());
     },
+  };
+}
+
+/** No body of ours passes here, and a `Response` costs as much as a row in the catalog. */
+function replyWith(status: number, headers: Headers | Record<string, string>): StockReply {
+  if (headers instanceof Headers) return { status, headers };
+  return {
+    status,
+    headers: new Map(Object.entries(headers).map(([name, value]) => [name.toLowerCase(), value])),
   };
 }
 

@@ -61,13 +61,15 @@ function isFileInfo(value: unknown): value is FileInfo {
  * @param isSynced the file (not yet its name in the directory) is on the disk before this resolves
  */
 export async function createInfoFile(path: string, info: FileInfo, isSynced: boolean): Promise<void> {
-  const fd = await files.open(path, 'wx');
+  const fd = await files.open(path, isSynced ? files.WRITE_NEW | files.SYNCED : files.WRITE_NEW);
   try {
     await files.writeText(fd, JSON.stringify(info));
-    if (isSynced) await files.syncData(fd);
-  } finally {
+  } catch (error) {
     await files.close(fd);
+    throw error;
   }
+  if (isSynced) files.closeClean(fd);
+  else await files.close(fd);
 }
 
 /** Replaces the info: a new file, made durable, then renamed over the old one, so that a crash leaves one of the two. */

@@ -3,7 +3,7 @@ import type { ChunkSink } from '../body-pump.ts';
 import { StoreError } from '../errors.ts';
 
 /** One writev per this many bytes: larger batches gain nothing, smaller ones cost more system calls. */
-const BATCH_BYTES = 256 * 1024;
+export const BATCH_BYTES = 256 * 1024;
 /** Stop the socket when this much waits for the disk… */
 const PAUSE_BYTES = 4 * 1024 * 1024;
 /** …and let it run again when only this much does. */

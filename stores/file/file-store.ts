@@ -1,7 +1,7 @@
 import { createHash } from 'node:crypto';
 import fs from 'node:fs';
 import { IncomingMessage } from 'node:http';
-import { join } from 'node:path';
+import { join, sep } from 'node:path';
 import type { Readable } from 'node:stream';
 import { FileStore } from '@tus/file-store';
 import { pumpBody } from '../body-pump.ts';
@@ -21,15 +21,12 @@ import { isUploadId } from '../upload-id.ts';
 import { createDirectorySync, type DirectorySync } from './directory-sync.ts';
 import { createInfoFile, type FileInfo, infoOf, parseInfo, replaceInfoFile } from './file-info.ts';
 import { openFileOriginal } from './file-original.ts';
-import { FileSink } from './file-sink.ts';
+import { BATCH_BYTES, FileSink } from './file-sink.ts';
 import * as files from './files.ts';
 import { createReadBuffers } from './read-buffers.ts';
 import { withStorageErrors } from './storage-errors.ts';
 
 export type FsyncPolicy = 'patch' | 'finish' | 'off';
-
-const OPEN_TO_WRITE = fs.constants.O_WRONLY;
-const OPEN_NEW_TO_WRITE = fs.constants.O_WRONLY | fs.constants.O_CREAT | fs.constants.O_EXCL;
 
 /** What one request's object knows of its two files. */
 interface FileState {
@@ -142,9 +139,11 @@ export class FileUploadStore extends FileStore implements UploadStore {
   async append(upload: StoredUpload, body: Readable, options: AppendOptions): Promise<AppendResult> {
     const state = stateOf(upload);
     const path = this.#dataPath(upload.id);
+    const isSyncedByWrite = this.#fsync !== 'off' && isOneWrite(upload, options);
+    const flags = isSyncedByWrite ? files.SYNCED : 0;
     const fd = state.hasData
-      ? await withStorageErrors(() => files.open(path, OPEN_TO_WRITE))
-      : await this.#undoInfoIfFails(upload.id, () => files.open(path, OPEN_NEW_TO_WRITE));
+      ? await withStorageErrors(() => files.open(path, files.WRITE | flags))
+      : await this.#undoInfoIfFails(upload.id, () => files.open(path, files.WRITE_NEW | flags));
     state.hasData = true;
     state.isDataSynced = false;
     try {
@@ -165,10 +164,9 @@ export class FileUploadStore extends FileStore implements UploadStore {
         await sink.flush();
         // The last bytes are synced here, while the file is open; `complete` sees to all other cases.
         const isLast = sink.position === upload.size;
-        if (this.#fsync === 'patch' || (this.#fsync === 'finish' && isLast)) {
-          await withStorageErrors(() => files.syncData(fd));
-          state.isDataSynced = true;
-        }
+        const mustSync = this.#fsync === 'patch' || (this.#fsync === 'finish' && isLast);
+        if (mustSync && !isSyncedByWrite) await withStorageErrors(() => files.syncData(fd));
+        state.isDataSynced = mustSync;
         return { offset: sink.position, end };
       } finally {
         upload.offset = sink.position;
@@ -176,7 +174,8 @@ export class FileUploadStore extends FileStore implements UploadStore {
         upload.isComplete = upload.isFull;
       }
     } finally {
-      await files.close(fd);
+      if (state.isDataSynced) files.closeClean(fd);
+      else await files.close(fd);
     }
   }
 
@@ -258,11 +257,11 @@ export class FileUploadStore extends FileStore implements UploadStore {
   }
 
   #dataPath(id: string): string {
-    return join(this.directory, id);
+    return `${this.directory}${sep}${id}`;
   }
 
   #infoPath(id: string): string {
-    return join(this.directory, `${id}.json`);
+    return `${this.directory}${sep}${id}.json`;
   }
 
   async #load(id: string): Promise<StoredUpload> {
@@ -325,6 +324,11 @@ export class FileUploadStore extends FileStore implements UploadStore {
     if (this.expirationPeriodInMilliseconds === 0 || size === offset) return undefined;
     return Math.floor(lastActivityMs) + this.expirationPeriodInMilliseconds;
   }
+}
+
+/** A whole upload that is small enough for one write: the write itself can be what syncs it. */
+function isOneWrite(upload: StoredUpload, { expectedBytes }: AppendOptions): boolean {
+  return upload.offset === 0 && expectedBytes === upload.size && (expectedBytes ?? 0) <= BATCH_BYTES;
 }
 
 /** A finished upload never changes, so its id could be the tag; a hash of it, because tags end up in caches and logs. */
