@@ -20,7 +20,6 @@ export function checkGates(rows: Row[]): Gate[] {
   const hashing = row('patch', LANDFALL_SHA256);
   const concurrent = row('concurrent', LANDFALL);
   const small = row('small', LANDFALL);
-  const smallPatch = row('small-patch', LANDFALL);
   const download = row('download', LANDFALL);
   const sha256Cost = patch && hashing && hashing.cost - patch.cost;
 
@@ -31,7 +30,6 @@ export function checkGates(rows: Row[]): Gate[] {
     atMost('PATCH: CPU-s/GB that SHA-256 adds', sha256Cost, 0.65),
     atMost('PATCHes at once: CPU to the raw pipe', concurrent?.costToRaw, 1),
     atMost('create + 1 KiB in one POST: CPU to stock', small?.costToStock, 0.6),
-    atMost('POST, then PATCH of 1 KiB: CPU to stock', smallPatch?.costToStock, 0.6),
     atMost('GET: CPU to createReadStream', download?.costToRaw, 0.4),
   ].filter((gate) => gate !== undefined);
 }
