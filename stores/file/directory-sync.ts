@@ -17,11 +17,19 @@ export function createDirectorySync(path: string): DirectorySync {
   let running: Promise<void> | undefined;
   let next: Promise<void> | undefined;
 
+  function open(): Promise<number> {
+    opened ??= files.open(path, 'r').catch((error: unknown) => {
+      // Too many open files, say: the next one tries again.
+      opened = undefined;
+      throw error;
+    });
+    return opened;
+  }
+
   async function run(): Promise<void> {
     next = undefined;
-    opened ??= files.open(path, 'r');
     try {
-      await files.sync(await opened);
+      await files.sync(await open());
     } finally {
       running = undefined;
     }
