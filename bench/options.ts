@@ -1,5 +1,6 @@
 import { parseArgs } from 'node:util';
 import { peerVariant, type Variant } from './variants.ts';
+import { WORKLOAD_NAMES } from './workloads.ts';
 
 export interface BenchOptions {
   isQuick: boolean;
@@ -17,7 +18,7 @@ const QUICK_ROUNDS = 3;
 export const USAGE = `npm run bench -- [options]
   --quick              a quarter of the bytes, ${QUICK_ROUNDS} rounds
   --rounds N           default ${DEFAULT_ROUNDS}
-  --only A,B           patch, concurrent, small, small-patch, download
+  --only A,B           ${WORKLOAD_NAMES.join(', ')}
   --peer name=COMMAND  another tus server, at /files/ (repeatable); {port} and {dir} are filled in
                        --peer 'tusd=tusd -host 127.0.0.1 -port {port} -upload-dir {dir}'
   --dir PATH           keep the servers' files there (default: /dev/shm if there is room)
@@ -37,10 +38,15 @@ export function parseOptions(args: string[]): BenchOptions {
   });
   const rounds = Number(values.rounds ?? (values.quick ? QUICK_ROUNDS : DEFAULT_ROUNDS));
   if (!Number.isInteger(rounds) || rounds < 1) throw new Error('--rounds: expected a number from 1 on');
+  const only = values.only.split(',').filter((name) => name !== '');
+  for (const name of only) {
+    if (!WORKLOAD_NAMES.some((known) => known === name))
+      throw new Error(`--only: there is no workload ${name}`);
+  }
   return {
     isQuick: values.quick,
     rounds,
-    only: values.only.split(',').filter((name) => name !== ''),
+    only,
     peers: values.peer.map(peerVariant),
     dir: values.dir,
   };

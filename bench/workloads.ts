@@ -1,7 +1,8 @@
 import type { ClientProcess } from './client-process.ts';
 import { RAW, type Variant } from './variants.ts';
 
-export type WorkloadName = 'patch' | 'concurrent' | 'small' | 'small-patch' | 'download';
+export const WORKLOAD_NAMES = ['patch', 'concurrent', 'small', 'small-patch', 'download'] as const;
+export type WorkloadName = (typeof WORKLOAD_NAMES)[number];
 
 /** One thing that clients do to a server, and how it is counted. */
 export interface Workload {
