@@ -226,7 +226,8 @@ export async function createS3Store(options: S3StoreOptions): Promise<S3UploadSt
   return store;
 }
 
-function clientConfig(options: S3StoreOptions): S3ClientConfig {
+/** How the SDK is set up for a bucket; also for `doctor`, which tries out exactly this. */
+export function clientConfig(options: S3StoreOptions): S3ClientConfig {
   const { checksums } = PROVIDER_PROFILES[options.provider ?? 'generic'];
   return {
     region: options.region ?? 'us-east-1',
@@ -251,7 +252,8 @@ function clientConfig(options: S3StoreOptions): S3ClientConfig {
   };
 }
 
-function isUnsigned(options: S3StoreOptions): boolean {
+/** Whether bodies are sent without a hash in the signature. */
+export function isUnsigned(options: S3StoreOptions): boolean {
   const choice = options.unsignedPayload ?? 'tls';
   if (choice !== 'tls') return choice === 'always';
   return options.endpoint === undefined || options.endpoint.startsWith('https:');

@@ -168,7 +168,10 @@ async function firstBuffer(
   if (reservation === undefined) return undefined;
   const buffer = context.createBuffer(grid.partSize, reservation);
   try {
-    if (state.tail !== undefined) await loadTail(context, id, state.tail, buffer);
+    if (state.tail !== undefined) {
+      await loadTail(context, id, state.tail, buffer);
+      if (!context.rules.storeBeforeDelete) await deleteTails(context, id, [state.tail.name]);
+    }
     return buffer;
   } catch (error) {
     buffer.discard();

@@ -22,7 +22,7 @@ export class SimulatedClient {
     this.#world = world;
     this.#servers = servers;
     this.#isDeferred = world.weather.deferredLength;
-    this.#promisedUntilMs = world.weather.expirationMs;
+    this.#promisedUntilMs = world.expirationMs;
   }
 
   async run(): Promise<void> {
@@ -43,7 +43,7 @@ export class SimulatedClient {
       }
       if (nowMs > idleAtMs) {
         idleAtMs = Number.POSITIVE_INFINITY;
-        await this.#sleep(weather.expirationMs - 60 + scheduler.below(120));
+        await this.#sleep(this.#world.expirationMs - 60 + scheduler.below(120));
       }
       if (isKnown && (offset < total || !isLengthKnown)) {
         const length = Math.min(total - offset, 1 + scheduler.below(9));

@@ -62,7 +62,7 @@ export class SimulatedServer {
         bufferBudgetBytes: weather.crowded ? 28 : 400,
         spoolDir: undefined,
         spoolBudgetBytes: undefined,
-        expirationMs: weather.expirationMs,
+        expirationMs: this.#world.expirationMs,
         retryAttempts: 3,
         retryDelayMs: 2,
         clockSkewMs: 5,

@@ -97,7 +97,7 @@ function createUpload(s3: VirtualS3, client: SimulatedClient, world: World): voi
     concat: null,
     declaredDigest: null,
     createdAtMs: 0,
-    expiresAtMs: weather.expirationMs > 0 ? weather.expirationMs : null,
+    expiresAtMs: world.expirationMs > 0 ? world.expirationMs : null,
     partSize: null,
     multipartId: null,
     state: 'open',

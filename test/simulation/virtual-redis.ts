@@ -128,7 +128,7 @@ export class VirtualLock implements UploadLock {
   }
 
   async lock(_signal: AbortSignal, requestRelease: () => void): Promise<void> {
-    const { lockTtlMs } = this.#world.weather;
+    const { lockTtlMs } = this.#world;
     const key = `lock:${this.#id}`;
     for (let attempt = 0; attempt < LOCK_ATTEMPTS; attempt += 1) {
       const isHeld = await this.#redis.command(this.#process, (entries) => {
@@ -162,7 +162,7 @@ export class VirtualLock implements UploadLock {
   }
 
   async #renew(): Promise<void> {
-    const { lockTtlMs } = this.#world.weather;
+    const { lockTtlMs } = this.#world;
     const { scheduler } = this.#world;
     for (;;) {
       await this.#process.sleep(lockTtlMs / 3);

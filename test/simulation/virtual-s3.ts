@@ -159,8 +159,10 @@ export class VirtualS3 {
     if (multipart.parts.size !== list.length || list.length === 0) fail('invalid_part');
     const body = Buffer.concat(bodies);
     this.multiparts.delete(multipartId);
-    this.put(key, body);
     this.onComplete(key, body);
+    const { scheduler, weather } = this.#world;
+    if (!weather.slowCompletion) this.put(key, body);
+    else scheduler.at(scheduler.below(60), () => void this.put(key, body));
   }
 
   /** One call: after a while it has its effect, and after another while its answer arrives; or things go wrong. */

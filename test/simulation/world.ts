@@ -9,6 +9,8 @@ export interface Weather {
   opaqueEtags: boolean;
   /** Processes that disagree about the part size. */
   mixedPartSizes: boolean;
+  /** The object shows up only some time after its completion. */
+  slowCompletion: boolean;
   redisRestores: boolean;
   slow: boolean;
   /** Clients that give up fast, and a Redis that is flushed again and again. */
@@ -17,9 +19,6 @@ export interface Weather {
   crowded: boolean;
   faultProbability: number;
   faultsUntilMs: number;
-  lockTtlMs: number;
-  /** 0: uploads never expire. */
-  expirationMs: number;
 }
 
 export class Violation extends Error {
@@ -38,6 +37,9 @@ export interface World {
   weather: Weather;
   /** Faults are injected until then; afterwards everything must come to rest. */
   isFaulty(): boolean;
+  lockTtlMs: number;
+  /** 0: uploads never expire. */
+  expirationMs: number;
   log(line: string): void;
   /** Ends the history. The first violation counts. */
   violate(kind: string, message: string): void;
@@ -51,6 +53,8 @@ export function createWorld(seed: number, trace: string[] | undefined, overrides
   const world: World = {
     scheduler,
     weather,
+    lockTtlMs: weather.storm ? 240 : 60,
+    expirationMs: weather.expires ? 400 : 0,
     isFaulty: () => scheduler.nowMs < weather.faultsUntilMs,
     log(line) {
       trace?.push(`t=${scheduler.nowMs} ${line}`);
@@ -67,21 +71,18 @@ export function createWorld(seed: number, trace: string[] | undefined, overrides
 }
 
 function forecast({ chance, below }: Scheduler): Weather {
-  const expires = chance(0.2);
-  const storm = chance(0.4);
   return {
     deferredLength: chance(0.35),
     deletes: chance(0.12),
-    expires,
+    expires: chance(0.2),
     opaqueEtags: chance(0.3),
     mixedPartSizes: chance(0.4),
+    slowCompletion: chance(0.15),
     redisRestores: chance(0.4),
     slow: chance(0.5),
-    storm,
+    storm: chance(0.4),
     crowded: chance(0.2),
     faultProbability: [0.02, 0.06, 0.15][below(3)] as number,
     faultsUntilMs: 600 + below(900),
-    lockTtlMs: storm ? 240 : 60,
-    expirationMs: expires ? 400 : 0,
   };
 }
