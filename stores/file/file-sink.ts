@@ -1,13 +1,14 @@
 import fs from 'node:fs';
 import type { ChunkSink } from '../body-pump.ts';
 import { StoreError } from '../errors.ts';
+import type { WriteBudget } from './write-budget.ts';
 
 /** One writev per this many bytes: larger batches gain nothing, smaller ones cost more system calls. */
 export const BATCH_BYTES = 256 * 1024;
-/** Stop the socket when this much waits for the disk… */
+/** Stop the socket when this much waits for the disk, or as much as the budget has left… */
 const PAUSE_BYTES = 4 * 1024 * 1024;
-/** …and let it run again when only this much does. */
-const RESUME_BYTES = 1024 * 1024;
+/** …and let it run again when only this part of that does. */
+const RESUME_PART = 1 / 4;
 
 export interface FileSinkOptions {
   fd: number;
@@ -18,6 +19,8 @@ export interface FileSinkOptions {
    * chunks that nobody else holds: those of a real HTTP/1 socket.
    */
   releaseMemory: boolean;
+  /** Shared with all other sinks. */
+  budget: WriteBudget;
 }
 
 /**
@@ -25,16 +28,22 @@ export interface FileSinkOptions {
  *
  * A crash leaves a prefix of what was taken, because nothing is written ahead of anything else. After a failure
  * (disk full) the file may be longer than the last offset that was acknowledged; the bytes are the right ones.
+ * Always `abandon()` it before the file is closed.
  */
 export class FileSink implements ChunkSink {
   onDrain: (() => void) | undefined;
   onFailure: ((error: unknown) => void) | undefined;
   readonly #fd: number;
   readonly #releaseMemory: boolean;
+  readonly #budget: WriteBudget;
   #position: number;
   #queue: Buffer[] = [];
+  /** Of the queue and of the batch that is being written. */
   #queuedBytes = 0;
   #isWriting = false;
+  /** We said that we want no more. */
+  #isHoldingBack = false;
+  #isAbandoned = false;
   #failure: unknown;
   #whenIdle: { resolve: () => void; reject: (error: unknown) => void } | undefined;
 
@@ -42,6 +51,7 @@ export class FileSink implements ChunkSink {
     this.#fd = options.fd;
     this.#position = options.position;
     this.#releaseMemory = options.releaseMemory;
+    this.#budget = options.budget;
   }
 
   /** Everything below this position is in the file. */
@@ -52,8 +62,10 @@ export class FileSink implements ChunkSink {
   write(chunk: Buffer): boolean {
     this.#queue.push(chunk);
     this.#queuedBytes += chunk.length;
-    if (!this.#isWriting && this.#queuedBytes >= BATCH_BYTES) this.#writeBatch();
-    return this.#queuedBytes < PAUSE_BYTES;
+    this.#budget.take(chunk.length);
+    this.#isHoldingBack = this.#queuedBytes >= this.#pauseBytes();
+    if (!this.#isWriting) this.#writeIfWorthwhile();
+    return !this.#isHoldingBack;
   }
 
   /** Resolves when everything taken is in the file; rejects with the failure that prevented it. */
@@ -64,6 +76,32 @@ export class FileSink implements ChunkSink {
       this.#whenIdle = { resolve, reject };
       if (!this.#isWriting) this.#writeBatch();
     });
+  }
+
+  /**
+   * Drops what is not written yet (nothing, after `flush`). Resolves when we do not use the descriptor any more: a
+   * write that is still on its way to a closed descriptor would go to whatever file gets that number next.
+   */
+  abandon(): Promise<void> {
+    this.#isAbandoned = true;
+    return new Promise((resolve) => {
+      const finish = () => {
+        this.#drop();
+        resolve();
+      };
+      if (this.#isWriting) this.#whenIdle = { resolve: finish, reject: finish };
+      else finish();
+    });
+  }
+
+  #pauseBytes(): number {
+    return Math.min(PAUSE_BYTES, this.#budget.freeBytes);
+  }
+
+  /** While the socket is held back, whatever there is: nothing else would let it run again. */
+  #writeIfWorthwhile(): void {
+    if (this.#queue.length === 0) return;
+    if (this.#queuedBytes >= BATCH_BYTES || this.#isHoldingBack || this.#whenIdle) this.#writeBatch();
   }
 
   #writeBatch(): void {
@@ -78,14 +116,22 @@ export class FileSink implements ChunkSink {
       if (error) return this.#fail(error);
       this.#position += written;
       this.#queuedBytes -= written;
+      this.#budget.give(written);
       const left = withoutFirstBytes(rest, written);
-      if (left.length > 0) return this.#write(batch, left);
+      if (left.length > 0 && !this.#isAbandoned) return this.#write(batch, left);
       if (this.#releaseMemory) for (const chunk of batch) releaseChunk(chunk);
       this.#isWriting = false;
-      if (this.#queuedBytes >= BATCH_BYTES || (this.#whenIdle && this.#queue.length > 0)) this.#writeBatch();
-      else if (this.#queue.length === 0) this.#whenIdle?.resolve();
-      if (this.#queuedBytes <= RESUME_BYTES) this.onDrain?.();
+      this.#afterBatch();
     });
+  }
+
+  #afterBatch(): void {
+    if (this.#isAbandoned || this.#queue.length === 0) this.#whenIdle?.resolve();
+    if (this.#isAbandoned) return;
+    const mayGoOn = this.#isHoldingBack && this.#queuedBytes <= this.#pauseBytes() * RESUME_PART;
+    if (mayGoOn) this.#isHoldingBack = false;
+    this.#writeIfWorthwhile();
+    if (mayGoOn) this.onDrain?.();
   }
 
   #fail(error: NodeJS.ErrnoException): void {
@@ -96,9 +142,15 @@ export class FileSink implements ChunkSink {
       { cause: error, retryable: !isFull },
     );
     this.#isWriting = false;
-    this.#queue = [];
+    this.#drop();
     this.#whenIdle?.reject(this.#failure);
     this.onFailure?.(this.#failure);
+  }
+
+  #drop(): void {
+    this.#budget.give(this.#queuedBytes);
+    this.#queuedBytes = 0;
+    this.#queue = [];
   }
 }
 

@@ -25,8 +25,13 @@ import { BATCH_BYTES, FileSink } from './file-sink.ts';
 import * as files from './files.ts';
 import { createReadBuffers } from './read-buffers.ts';
 import { withStorageErrors } from './storage-errors.ts';
+import { WriteBudget } from './write-budget.ts';
 
 export type FsyncPolicy = 'patch' | 'finish' | 'off';
+
+const DEFAULT_BUFFER_BUDGET_BYTES = 128 * 1024 * 1024;
+/** The part of it that may wait for the disk: what sockets have read and the allocator keeps is about as much again. */
+const QUEUED_PART = 1 / 2;
 
 /** What one request's object knows of its two files. */
 interface FileState {
@@ -43,6 +48,8 @@ export interface FileUploadStoreOptions {
   expirationMs: number;
   /** When data is forced to the disk: after every request, before a finish is announced, or never. */
   fsync: FsyncPolicy;
+  /** Memory for bytes on their way to the disk, all uploads together. */
+  bufferBudgetBytes?: number;
   now?: () => number;
 }
 
@@ -66,6 +73,7 @@ export class FileUploadStore extends FileStore implements UploadStore {
   readonly #fsync: FsyncPolicy;
   readonly #now: () => number;
   readonly #readBuffers = createReadBuffers();
+  readonly #writeBudget: WriteBudget;
   readonly #directorySync: DirectorySync;
 
   constructor(options: FileUploadStoreOptions) {
@@ -73,6 +81,9 @@ export class FileUploadStore extends FileStore implements UploadStore {
     super({ directory: options.directory, expirationPeriodInMilliseconds: options.expirationMs });
     this.#directorySync = createDirectorySync(options.directory);
     this.#fsync = options.fsync;
+    this.#writeBudget = new WriteBudget(
+      (options.bufferBudgetBytes ?? DEFAULT_BUFFER_BUDGET_BYTES) * QUEUED_PART,
+    );
     this.#now = options.now ?? Date.now;
     if (options.expirationMs === 0) {
       this.extensions = this.extensions.filter((extension) => extension !== 'expiration');
@@ -151,6 +162,7 @@ export class FileUploadStore extends FileStore implements UploadStore {
         fd,
         position: upload.offset,
         releaseMemory: body instanceof IncomingMessage,
+        budget: this.#writeBudget,
       });
       try {
         const { end } = await pumpBody(body, sink, {
@@ -169,6 +181,7 @@ export class FileUploadStore extends FileStore implements UploadStore {
         state.isDataSynced = mustSync;
         return { offset: sink.position, end };
       } finally {
+        await sink.abandon();
         upload.offset = sink.position;
         upload.expiresAtMs = this.#expiresAtMs(upload.size, upload.offset, this.#now());
         upload.isComplete = upload.isFull;
