@@ -10,6 +10,7 @@ export class VirtualProcess {
   readonly #world: World;
   #life = 0;
   #stoppedUntilMs = 0;
+  readonly #waiting: (() => void)[] = [];
   #boot: () => void = () => undefined;
 
   constructor(name: string, world: World) {
@@ -26,16 +27,26 @@ export class VirtualProcess {
   /** A callback for this life of the process, to be called by the outside. */
   deliver<T extends unknown[]>(callback: (...values: T) => void): (...values: T) => void {
     const life = this.#life;
-    const run = (...values: T): void => {
-      const { scheduler } = this.#world;
+    return (...values) => {
       if (this.#life !== life) return;
-      if (this.#stoppedUntilMs > scheduler.nowMs) {
-        scheduler.at(this.#stoppedUntilMs - scheduler.nowMs, () => run(...values));
+      if (this.#stoppedUntilMs <= this.#world.scheduler.nowMs && this.#waiting.length === 0) {
+        callback(...values);
         return;
       }
-      callback(...values);
+      // In the order of arrival: a stopped process finds its sockets' bytes in sequence.
+      if (this.#waiting.length === 0) this.#wakeUp();
+      this.#waiting.push(() => {
+        if (this.#life === life) callback(...values);
+      });
     };
-    return run;
+  }
+
+  #wakeUp(): void {
+    const { scheduler } = this.#world;
+    scheduler.at(Math.max(0, this.#stoppedUntilMs - scheduler.nowMs), () => {
+      if (this.#stoppedUntilMs <= scheduler.nowMs) this.#waiting.shift()?.();
+      if (this.#waiting.length > 0) this.#wakeUp();
+    });
   }
 
   /** An answer from outside; never settles when the process dies first. */
