@@ -257,7 +257,8 @@ export function clientConfig(options: S3StoreOptions): S3ClientConfig {
 /** Whether bodies are sent without a hash in the signature. */
 export function ignore(): void {}
 
-function isUnsigned(options: S3StoreOptions): boolean {
+/** Whether bodies are sent without a hash in their signature. */
+export function isUnsigned(options: S3StoreOptions): boolean {
   const choice = options.unsignedPayload ?? 'tls';
   if (choice !== 'tls') return choice === 'always';
   return options.endpoint === undefined || options.endpoint.startsWith('https:');
