@@ -16,6 +16,7 @@ FROM node:24-slim
 WORKDIR /app
 COPY --from=dependencies /app/node_modules ./node_modules
 COPY package.json LICENSE ./
+COPY processors ./processors
 COPY stores ./stores
 COPY server ./server
 
