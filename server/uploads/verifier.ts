@@ -38,11 +38,19 @@ export function createVerifier({ store, catalog, finisher, log }: VerifierOption
         await verify(id);
       } catch (error) {
         if (stop.signal.aborted) return;
+        const isGone = isStoreError(error, 'upload_not_found') || isStoreError(error, 'upload_gone');
+        if (isGone && !(await isExpected(id))) continue;
         log.error({ uploadId: id, error }, 'verification failed');
-        if (isStoreError(error, 'upload_not_found') || isStoreError(error, 'upload_gone')) continue;
+        if (isGone) continue;
         setTimeout(() => enqueue(id), RETRY_DELAY_MS).unref();
       }
     }
+  }
+
+  /** False: its client deleted it while it waited, and there is nothing left to verify. */
+  async function isExpected(id: string): Promise<boolean> {
+    const record = await catalog.get(id).catch(() => undefined);
+    return record?.state === 'processing';
   }
 
   async function verify(id: string): Promise<void> {
