@@ -74,7 +74,9 @@ export function findForbiddenContent(
     if (type !== undefined && isInRanges(type, allowed) && comesIn(seen, type)) return undefined;
     return notAccepted(`The bytes are of the type ${seen}, and such files`, allowed);
   }
-  if (type === undefined) return notAccepted('The type of these bytes is not known, and files', allowed);
+  if (type === undefined) {
+    return `The type of these bytes cannot be told, and only ${allowed.join(', ')} is accepted here.`;
+  }
   if (!isInRanges(type, allowed)) return notAccepted(`Files of the type ${type}`, allowed);
   const isText = type.startsWith('text/') || type.endsWith('+xml') || type.endsWith('+json');
   const isSomethingElse = isAlwaysRecognized(type) || (isText && !looksLikeText(head));
