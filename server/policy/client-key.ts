@@ -4,7 +4,8 @@ import { isIPv4, isIPv6 } from 'node:net';
 
 /** What Fastify knows of a client: `ip` and `ips` as the configured proxies say, `ips` only where there are such. */
 export interface ClientRequest {
-  ip: string;
+  /** Undefined, whatever Fastify's types say, once the client has gone: its socket has no address any more. */
+  ip: string | undefined;
   ips?: string[] | undefined;
   headers: IncomingHttpHeaders;
 }
@@ -27,7 +28,8 @@ function bearerToken(authorization: string | undefined): string | undefined {
 }
 
 /** One IPv6 client has a whole /64 to choose addresses from (RFC 6177); an IPv4 one has one. */
-function networkOf(ip: string): string {
+function networkOf(ip: string | undefined): string {
+  if (ip === undefined) return 'gone';
   const address = ip.replace(/%.*$/, '');
   const mapped = /^::ffff:([0-9.]+)$/i.exec(address)?.[1];
   if (mapped !== undefined && isIPv4(mapped)) return mapped;
