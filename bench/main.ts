@@ -52,7 +52,7 @@ function chosen({ only }: BenchOptions, workloads: Workload[]): Workload[] {
 async function warmUp(options: BenchOptions, servers: ServerProcess[], client: ClientProcess): Promise<void> {
   for (const workload of chosen(options, createWorkloads(WARM_UP))) {
     for (const server of servers) {
-      if (workload.isFor(server.variant)) await measure(workload, server, client, 0);
+      if (workload.isFor(server.variant)) await measure(workload, server, client, { ...options, round: 0 });
     }
   }
 }
@@ -69,7 +69,7 @@ async function runRounds(
     for (const server of servers) {
       if (!workload.isFor(server.variant)) continue;
       process.stderr.write(`${workload.name}, round ${round} of ${options.rounds}: ${server.variant.name}\n`);
-      runs.push(await measure(workload, server, client, round));
+      runs.push(await measure(workload, server, client, { ...options, round }));
     }
   }
   return runs;
@@ -90,10 +90,10 @@ async function report(options: BenchOptions, workloads: Workload[], runs: Run[])
 
   await mkdir(RESULTS_DIR, { recursive: true });
   const path = join(RESULTS_DIR, `${date.slice(0, 19).replaceAll(':', '-')}Z.json`);
-  const { isQuick, rounds } = options;
+  const { isQuick, isIdleStart, rounds } = options;
   await writeFile(
     path,
-    `${JSON.stringify({ date, machine, isQuick, rounds, rows, gates, runs }, null, 2)}\n`,
+    `${JSON.stringify({ date, machine, isQuick, isIdleStart, rounds, rows, gates, runs }, null, 2)}\n`,
   );
   process.stdout.write(`\n${path}\n`);
 }

@@ -5,6 +5,8 @@ import { WORKLOAD_NAMES } from './workloads.ts';
 export interface BenchOptions {
   isQuick: boolean;
   rounds: number;
+  /** No traffic between the forced collection and a run. */
+  isIdleStart: boolean;
   /** Names of workloads; empty: all. */
   only: string[];
   peers: Variant[];
@@ -21,6 +23,7 @@ export const USAGE = `npm run bench -- [options]
   --only A,B           ${WORKLOAD_NAMES.join(', ')}
   --peer name=COMMAND  another tus server, at /files/ (repeatable); {port} and {dir} are filled in
                        --peer 'tusd=tusd -host 127.0.0.1 -port {port} -upload-dir {dir}'
+  --idle-start         no traffic between the forced collection and a run
   --dir PATH           keep the servers' files there (default: /dev/shm if there is room)
 `;
 
@@ -31,6 +34,7 @@ export function parseOptions(args: string[]): BenchOptions {
     options: {
       quick: { type: 'boolean', default: false },
       rounds: { type: 'string' },
+      'idle-start': { type: 'boolean', default: false },
       only: { type: 'string', default: '' },
       peer: { type: 'string', multiple: true, default: [] },
       dir: { type: 'string' },
@@ -46,6 +50,7 @@ export function parseOptions(args: string[]): BenchOptions {
   return {
     isQuick: values.quick,
     rounds,
+    isIdleStart: values['idle-start'],
     only,
     peers: values.peer.map(peerVariant),
     dir: values.dir,
