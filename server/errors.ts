@@ -38,6 +38,11 @@ export const ERRORS = {
     message: 'Upload-Length, the length of the body and what is already stored contradict each other.',
   },
   upload_completed: { status: 400, message: 'The upload is complete: nothing can be appended to it.' },
+  unsupported_checksum: {
+    status: 400,
+    message:
+      'Upload-Checksum has an algorithm that this server does not know: OPTIONS lists those that it does.',
+  },
   unsupported_digest: { status: 400, message: 'The only digest that is verified here is sha-256.' },
   digest_mismatch: { status: 400, message: 'The digest of what arrived is not the one that was declared.' },
   unauthorized: { status: 401, message: 'An Authorization header with the bearer token is required.' },
@@ -56,6 +61,10 @@ export const ERRORS = {
   offset_mismatch: {
     status: 409,
     message: 'Upload-Offset is not the current offset of the upload. Ask for it with HEAD.',
+  },
+  digest_conflict: {
+    status: 409,
+    message: 'Another digest was declared for this upload before: the first one counts.',
   },
   upload_unfinished: { status: 409, message: 'The upload is not finished yet.' },
   digest_too_late: {
@@ -109,6 +118,10 @@ export const ERRORS = {
     status: 429,
     message: 'You have as many unfinished uploads as this server allows. Finish or delete one of them first.',
     retryAfterSeconds: 30,
+  },
+  checksum_mismatch: {
+    status: 460,
+    message: 'The body is not what Upload-Checksum says. Nothing of it was stored: send it again.',
   },
   headers_too_large: { status: 431, message: 'The request headers are too large.' },
   internal: { status: 500, message: 'The server failed to handle this request.' },

@@ -88,13 +88,29 @@ export interface AppendOptions {
   onChunk?: (chunk: Buffer) => void;
   /** Called with the number of body bytes taken so far. */
   onProgress?: (takenBytes: number) => void;
+  /** The whole body, or nothing of it: nothing is stored, and `onChunk` sees nothing, before all of it is verified. */
+  checksum?: BodyChecksum | undefined;
+}
+
+/** A checksum that came with a body. */
+export interface BodyChecksum {
+  /** Sees every chunk of the body, in order, when it arrives. */
+  update(chunk: Buffer): void;
+  /**
+   * Asked once, after the end of the body (so that it may have come in a trailer). What it throws ends the append.
+   *
+   * @param reread the body once more, for a checksum whose algorithm was not known before
+   */
+  matches(reread: () => AsyncIterable<Buffer>): boolean | Promise<boolean>;
 }
 
 /**
  * How a body ended. `end`: all of it arrived. `cut`: the client went away. `released`: `signal` was aborted.
  * `idle`: no bytes for too long. `limit`: there was more than allowed (the chunk that crossed the limit is dropped).
+ * `checksum_mismatch`: all of it arrived, and is not what its checksum says. Of a body with a checksum nothing is
+ * stored that ended in any other way than `end`, unless all of it had been verified before it was `released`.
  */
-export type BodyEnd = 'end' | 'cut' | 'released' | 'idle' | 'limit';
+export type BodyEnd = 'end' | 'cut' | 'released' | 'idle' | 'limit' | 'checksum_mismatch';
 
 export interface AppendResult {
   /** The upload's offset now; everything below it is stored as durably as this store promises. */
@@ -138,8 +154,8 @@ export interface UploadStore {
   declareDigest(upload: StoredUpload, digest: Digest, lock: UploadLock): Promise<void>;
   /**
    * Appends a body at `upload.offset` and updates `upload.offset`. Keeps every byte that arrived, however the
-   * body ends. Rejects only when the store fails (storage_full, store_unavailable, lock_lost): then the truth has to be asked
-   * for again with `openUpload`. Never completes the upload.
+   * body ends, unless it has a checksum. Rejects only when the store fails (storage_full, store_unavailable, lock_lost): then
+   * the truth has to be asked for again with `openUpload`; and with checksum_body_too_large. Never completes the upload.
    */
   append(upload: StoredUpload, body: Readable, options: AppendOptions): Promise<AppendResult>;
   /** Turns a full upload into a finished object, durably; sets `isComplete`. Safe to call again at any time. */

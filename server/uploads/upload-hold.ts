@@ -3,6 +3,7 @@ import type { Readable } from 'node:stream';
 import type { FastifyBaseLogger } from 'fastify';
 import { isStoreError } from '../../stores/errors.ts';
 import type {
+  BodyChecksum,
   BodyEnd,
   Digest,
   Locker,
@@ -37,6 +38,8 @@ export interface ReceiveOptions {
   limit: number;
   /** Length of the body, where the request told it. */
   expectedBytes: number | undefined;
+  /** All of the body or nothing, and only if it is right. */
+  checksum?: BodyChecksum | undefined;
 }
 
 /**
@@ -53,6 +56,7 @@ const UNFINISHED_BODY: Record<Exclude<BodyEnd, 'end'>, ErrorCode> = {
   released: 'upload_released',
   idle: 'idle_timeout',
   limit: 'body_too_large',
+  checksum_mismatch: 'checksum_mismatch',
 };
 
 /**
@@ -177,7 +181,8 @@ export class UploadHold implements ActiveRequest {
     active.add(this);
     try {
       const end = await this.#append(body, options);
-      if (options.finishes === false || end === 'limit' || !this.#known().isFull) return end;
+      const isRefused = end === 'limit' || end === 'checksum_mismatch';
+      if (options.finishes === false || isRefused || !this.#known().isFull) return end;
       await this.conclude();
       return 'end';
     } finally {
@@ -234,7 +239,7 @@ export class UploadHold implements ActiveRequest {
     digests.drop(this.id);
   }
 
-  async #append(body: Readable, { limit, expectedBytes }: ReceiveOptions): Promise<BodyEnd> {
+  async #append(body: Readable, { limit, expectedBytes, checksum }: ReceiveOptions): Promise<BodyEnd> {
     const { store, finisher, digests, active, idleTimeoutMs } = this.#services;
     const upload = this.#known();
     const startOffset = upload.offset;
@@ -252,6 +257,7 @@ export class UploadHold implements ActiveRequest {
         lock: this.#held(),
         idleTimeoutMs,
         expectedBytes,
+        checksum,
         ...(hash === undefined ? {} : { onChunk: (chunk: Buffer) => void hash.update(chunk) }),
         onProgress: (taken) => {
           firstByteAtMs ??= Date.now();

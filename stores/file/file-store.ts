@@ -9,6 +9,7 @@ import { StoreError } from '../errors.ts';
 import {
   type AppendOptions,
   type AppendResult,
+  type BodyChecksum,
   type CreateOptions,
   type Digest,
   type OpenIntent,
@@ -18,6 +19,7 @@ import {
   type UploadStore,
 } from '../types.ts';
 import { isUploadId } from '../upload-id.ts';
+import type { VerifiedAppend } from '../verified-body.ts';
 import { createDirectorySync, type DirectorySync } from './directory-sync.ts';
 import { createInfoFile, type FileInfo, infoOf, parseInfo, replaceInfoFile } from './file-info.ts';
 import { openFileOriginal } from './file-original.ts';
@@ -25,6 +27,7 @@ import { BATCH_BYTES, FileSink } from './file-sink.ts';
 import * as files from './files.ts';
 import { createReadBuffers } from './read-buffers.ts';
 import { withStorageErrors } from './storage-errors.ts';
+import { createFileVerifiedAppend } from './verified-append.ts';
 import { WriteBudget } from './write-budget.ts';
 
 export type FsyncPolicy = 'patch' | 'finish' | 'off';
@@ -32,6 +35,7 @@ export type FsyncPolicy = 'patch' | 'finish' | 'off';
 const DEFAULT_BUFFER_BUDGET_BYTES = 128 * 1024 * 1024;
 /** The part of it that may wait for the disk: what sockets have read and the allocator keeps is about as much again. */
 const QUEUED_PART = 1 / 2;
+const DEFAULT_SPOOL_BUDGET_BYTES = 10 * 1024 ** 3;
 
 /** What one request's object knows of its two files. */
 interface FileState {
@@ -50,6 +54,8 @@ export interface FileUploadStoreOptions {
   fsync: FsyncPolicy;
   /** Memory for bytes on their way to the disk, all uploads together. */
   bufferBudgetBytes?: number;
+  /** Disk space for bodies that have to be verified before they are stored. */
+  spoolBudgetBytes?: number;
   now?: () => number;
 }
 
@@ -59,7 +65,8 @@ export interface FileUploadStoreOptions {
  * The offset is the size of the file: there is no second place that could say otherwise. Writes only append at
  * the offset, under the upload's lock, so `kill -9` at any moment leaves a prefix of what was sent, at least as
  * long as what was acknowledged. A power cut may take more unless `fsync` is `patch`; what was announced as
- * finished survives it unless `fsync` is `off`.
+ * finished survives it unless `fsync` is `off`. A body with a checksum waits in memory or in `<id>.chunk` (which has
+ * lost its name before its first byte comes) until all of it is verified; then it is appended like any other.
  *
  * An unfinished upload expires `expirationMs` after its last byte (the file's modification time), so that receiving
  * extends it without writing anything more. A crash during creation or removal leaves an `<id>.json` without `<id>`,
@@ -74,6 +81,7 @@ export class FileUploadStore extends FileStore implements UploadStore {
   readonly #now: () => number;
   readonly #readBuffers = createReadBuffers();
   readonly #writeBudget: WriteBudget;
+  readonly #appendVerified: VerifiedAppend;
   readonly #directorySync: DirectorySync;
 
   constructor(options: FileUploadStoreOptions) {
@@ -84,7 +92,13 @@ export class FileUploadStore extends FileStore implements UploadStore {
     this.#writeBudget = new WriteBudget(
       (options.bufferBudgetBytes ?? DEFAULT_BUFFER_BUDGET_BYTES) * QUEUED_PART,
     );
+    this.#appendVerified = createFileVerifiedAppend({
+      memory: this.#writeBudget,
+      spoolBudgetBytes: options.spoolBudgetBytes ?? DEFAULT_SPOOL_BUDGET_BYTES,
+      pathFor: (id) => this.#chunkPath(id),
+    });
     this.#now = options.now ?? Date.now;
+    this.extensions = [...this.extensions, 'checksum', 'checksum-trailer'];
     if (options.expirationMs === 0) {
       this.extensions = this.extensions.filter((extension) => extension !== 'expiration');
     }
@@ -148,6 +162,8 @@ export class FileUploadStore extends FileStore implements UploadStore {
   }
 
   async append(upload: StoredUpload, body: Readable, options: AppendOptions): Promise<AppendResult> {
+    const { checksum } = options;
+    if (checksum !== undefined) return this.#appendChecked(upload, body, { ...options, checksum });
     const state = stateOf(upload);
     const path = this.#dataPath(upload.id);
     const isSyncedByWrite = this.#fsync !== 'off' && isOneWrite(upload, options);
@@ -227,6 +243,7 @@ export class FileUploadStore extends FileStore implements UploadStore {
     if (!isUploadId(id)) throw notFound(id);
     await withStorageErrors(async () => {
       const hadData = await files.unlinkIfExists(this.#dataPath(id));
+      await files.unlinkIfExists(this.#chunkPath(id));
       await files.unlinkIfExists(`${this.#infoPath(id)}.new`);
       const hadInfo = await files.unlinkIfExists(this.#infoPath(id));
       if (!hadData && !hadInfo) throw notFound(id);
@@ -235,6 +252,9 @@ export class FileUploadStore extends FileStore implements UploadStore {
 
   async *listUploads(onDamaged?: (id: string, error: unknown) => void): AsyncIterable<StoredUpload> {
     for await (const entry of await fs.promises.opendir(this.directory)) {
+      if (isAbandonedChunk(entry.name)) {
+        await files.unlinkIfExists(join(this.directory, entry.name)).catch(() => false);
+      }
       const id = entry.name.endsWith('.json') ? entry.name.slice(0, -'.json'.length) : '';
       if (!isUploadId(id)) continue;
       try {
@@ -267,6 +287,30 @@ export class FileUploadStore extends FileStore implements UploadStore {
 
   async close(): Promise<void> {
     await this.#directorySync.close();
+  }
+
+  async #appendChecked(
+    upload: StoredUpload,
+    body: Readable,
+    options: AppendOptions & { checksum: BodyChecksum },
+  ): Promise<AppendResult> {
+    const state = stateOf(upload);
+    if (state.hasData) {
+      // As the first byte would: an upload does not expire while a body waits.
+      const now = new Date(this.#now());
+      await withStorageErrors(() => fs.promises.utimes(this.#dataPath(upload.id), now, now));
+    } else {
+      // The creation stands, whatever becomes of this body.
+      await this.#undoInfoIfFails(upload.id, () => files.createEmpty(this.#dataPath(upload.id)));
+      state.hasData = true;
+    }
+    return this.#appendVerified(upload, body, options, (verified, rest) =>
+      this.append(upload, verified, rest),
+    );
+  }
+
+  #chunkPath(id: string): string {
+    return `${this.#dataPath(id)}.chunk`;
   }
 
   #dataPath(id: string): string {
@@ -351,6 +395,11 @@ Object.defineProperty(FileUploadStore.prototype, 'checkOrCreateDirectory', { val
 /** A finished upload never changes, so its id could be the tag; a hash of it, because tags end up in caches and logs. */
 function entityTag(id: string): string {
   return createHash('sha256').update(id).digest('base64url').slice(0, 22);
+}
+
+/** Whoever uses a `.chunk` has it open and has removed its name: one that is seen was left by a crash. */
+function isAbandonedChunk(name: string): boolean {
+  return name.endsWith('.chunk') && isUploadId(name.slice(0, -'.chunk'.length));
 }
 
 function notFound(id: string): StoreError {

@@ -10,6 +10,7 @@ import { isS3Failure, type S3Port } from './port.ts';
 import { ALL_RULES, type GridRules } from './rules.ts';
 import { createSpool, type Spool } from './spool.ts';
 import { createTailMemory } from './tail-memory.ts';
+import { createBodyVerification } from './verification.ts';
 
 export interface StoreContextOptions {
   s3: S3Port;
@@ -47,6 +48,11 @@ export interface StoreParts {
   close(): void;
 }
 
+interface Yields {
+  yieldIdleMs: number;
+  yieldAfterMs: number;
+}
+
 const MIB = 1024 * 1024;
 const HOUR_MS = 3600 * 1000;
 /** Several parts must fit at once, or one slow upload would stop all others. */
@@ -63,6 +69,11 @@ export function createStoreContext(options: StoreContextOptions): StoreParts {
   const pool = createBufferPool(budget);
   const spool = makeSpool(options, yields);
   const maximumInMemory = Math.floor(bufferBudgetBytes / PARTS_IN_BUDGET);
+  const verification = createBodyVerification({
+    memory: budget,
+    mostMemoryBytes: maximumInMemory,
+    spool: spool && { budget: makeSpoolBudget(options, yields), newPath: spool.newPath },
+  });
   const context: StoreContext = {
     s3,
     keys,
@@ -75,6 +86,7 @@ export function createStoreContext(options: StoreContextOptions): StoreParts {
         ? createMemoryPartBuffer(pool, reservation)
         : needSpool(spool, partSize).createPartBuffer(reservation),
     tailMemory: createTailMemory(),
+    appendVerified: verification.append,
     rules,
     retry,
     partSizeLimits: {
@@ -99,26 +111,35 @@ export function createStoreContext(options: StoreContextOptions): StoreParts {
     close() {
       budget.close();
       spool?.budget.close();
+      verification.close();
       context.tailMemory.clear();
       pool.clear();
     },
   };
 }
 
-function makeSpool(
-  options: StoreContextOptions,
-  yields: { yieldIdleMs: number; yieldAfterMs: number },
-): Spool | undefined {
+function makeSpool(options: StoreContextOptions, yields: Yields): Spool | undefined {
   const { environment, spoolDir } = options;
   if (spoolDir === undefined) return undefined;
-  const totalBytes = options.spoolBudgetBytes ?? 16 * 1024 * MIB;
-  const budget: BufferBudget = createBufferBudget({ totalBytes, environment, ...yields });
   return createSpool({
     directory: spoolDir,
-    budget,
+    budget: makeSpoolBudget(options, yields),
     staleAfterMs: HOUR_MS,
     nowMs: environment.nowMs,
     randomHex: environment.randomHex,
+  });
+}
+
+/**
+ * Half of the spool's disk space: one half is for parts, the other for bodies that wait for their verification. A
+ * body holds its room while it waits for that of a part: with a single budget the two could be in each other's way.
+ */
+function makeSpoolBudget(options: StoreContextOptions, yields: Yields): BufferBudget {
+  const spaceBytes = options.spoolBudgetBytes ?? 16 * 1024 * MIB;
+  return createBufferBudget({
+    totalBytes: Math.floor(spaceBytes / 2),
+    environment: options.environment,
+    ...yields,
   });
 }
 

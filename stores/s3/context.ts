@@ -1,3 +1,4 @@
+import type { VerifiedAppend } from '../verified-body.ts';
 import type { BufferBudget, Reservation } from './budget.ts';
 import type { Environment } from './environment.ts';
 import type { PartSizeLimits } from './grid.ts';
@@ -22,6 +23,8 @@ export interface StoreContext {
   budgetFor(partSize: number): BufferBudget;
   /** A buffer that `reservation` of that budget pays for. */
   createBuffer(partSize: number, reservation: Reservation): PartBuffer;
+  /** Gathers a body with a checksum, and lets it through when it is right. */
+  appendVerified: VerifiedAppend;
   rules: GridRules;
   retry: RetryPolicy;
   partSizeLimits: PartSizeLimits;

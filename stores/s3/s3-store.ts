@@ -119,6 +119,8 @@ export class S3UploadStore extends S3Store implements UploadStore {
       'creation-defer-length',
       'termination',
       ...(options.expirationMs ? ['expiration'] : []),
+      'checksum',
+      'checksum-trailer',
     ];
   }
 

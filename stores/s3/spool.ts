@@ -15,6 +15,8 @@ import type { PartBody } from './port.ts';
 export interface Spool {
   readonly budget: BufferBudget;
   createPartBuffer(reservation: Reservation): PartBuffer;
+  /** For a file that is nobody's yet. */
+  newPath(): string;
   /** Removes what crashed processes left behind. */
   sweep(): Promise<number>;
 }
@@ -34,12 +36,11 @@ const PAUSE_BYTES = 4 * 1024 * 1024;
 
 export function createSpool(options: SpoolOptions): Spool {
   const { directory, budget } = options;
+  const newPath = () => path.join(directory, `landfall-part-${options.randomHex(12)}`);
   return {
     budget,
-    createPartBuffer(reservation) {
-      const file = path.join(directory, `landfall-part-${options.randomHex(12)}`);
-      return new SpoolPartBuffer(file, reservation);
-    },
+    newPath,
+    createPartBuffer: (reservation) => new SpoolPartBuffer(newPath(), reservation),
     async sweep() {
       await mkdir(directory, { recursive: true, mode: 0o700 });
       let removed = 0;

@@ -32,6 +32,13 @@ export async function appendBody(
   options: AppendOptions,
 ): Promise<AppendResult> {
   const state = stateOf(upload);
+  const { checksum } = options;
+  if (checksum !== undefined) {
+    if (state.offset !== state.version.info.size) await extendExpiry(context, state);
+    return context.appendVerified(upload, body, { ...options, checksum }, (verified, rest) =>
+      appendBody(context, upload, verified, rest),
+    );
+  }
   if (options.expectedBytes === 0 || state.offset === state.version.info.size) {
     return { offset: state.offset, end: await refuseBytes(body, options) };
   }

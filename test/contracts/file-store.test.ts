@@ -5,6 +5,7 @@ import { FileUploadStore } from '../../stores/file/file-store.ts';
 import { uploadStoreContract } from './upload-store.ts';
 
 const EXPIRATION_MS = 3600_000;
+const MOST_VERIFIED_BYTES = 20 * 1024 * 1024;
 
 uploadStoreContract(
   'files',
@@ -16,6 +17,7 @@ uploadStoreContract(
         directory,
         expirationMs: EXPIRATION_MS,
         fsync: 'finish',
+        spoolBudgetBytes: MOST_VERIFIED_BYTES,
         now: () => Date.now() + passedMs,
       });
     return {
@@ -24,6 +26,7 @@ uploadStoreContract(
       passTime(ms) {
         passedMs += ms;
       },
+      mostVerifiedBytes: MOST_VERIFIED_BYTES,
       storedNames: () => readdir(directory),
       close: () => rm(directory, { recursive: true }),
     };

@@ -1,8 +1,14 @@
-import { randomBytes } from 'node:crypto';
+import { createHash, randomBytes } from 'node:crypto';
 import { PassThrough, Readable, Writable } from 'node:stream';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { isStoreError } from '../../stores/errors.ts';
-import { type AppendOptions, StoredUpload, type UploadStore } from '../../stores/types.ts';
+import {
+  type AppendOptions,
+  type BodyChecksum,
+  type CreateOptions,
+  StoredUpload,
+  type UploadStore,
+} from '../../stores/types.ts';
 import { newUploadId } from '../../stores/upload-id.ts';
 import { freeLock } from '../support/memory-lock.ts';
 
@@ -14,6 +20,8 @@ export interface UploadStoreHarness {
   passTime(ms: number): void;
   /** Names of everything that is stored, for "nothing is left behind". */
   storedNames(): Promise<string[]>;
+  /** The longest body with a checksum that this store takes, in bytes. */
+  mostVerifiedBytes: number;
   close(): Promise<void>;
 }
 
@@ -38,7 +46,10 @@ export function uploadStoreContract(
     });
     afterAll(() => harness.close());
 
-    const create = (fields: Partial<ConstructorParameters<typeof StoredUpload>[0]> = {}) =>
+    const create = (
+      fields: Partial<ConstructorParameters<typeof StoredUpload>[0]> = {},
+      options?: CreateOptions,
+    ) =>
       store.create(
         new StoredUpload({
           id: newUploadId(),
@@ -49,6 +60,7 @@ export function uploadStoreContract(
           isComplete: false,
           ...fields,
         }),
+        options,
       );
 
     it('gives back what was created, from another process too', async () => {
@@ -151,6 +163,155 @@ export function uploadStoreContract(
       const result = await append(store, upload, [Buffer.alloc(6, 1), Buffer.alloc(6, 2)], { limit: 10 });
       expect(result).toEqual({ offset: 6, end: 'limit' });
       expect((await store.getUpload(upload.id)).offset).toBe(6);
+    });
+
+    describe('a body with a checksum', () => {
+      const expectNothingStored = async (upload: StoredUpload, offset: number, ownNames: string[]) => {
+        expect(upload.offset).toBe(offset);
+        expect((await (await harness.reopen()).getUpload(upload.id)).offset).toBe(offset);
+        expect(await namesOf(upload)).toEqual(ownNames);
+      };
+      const namesOf = async ({ id }: StoredUpload) =>
+        (await harness.storedNames()).filter((stored) => stored.includes(id)).sort();
+
+      it.each([1, ...interestingSizes])('is stored once %i bytes were verified', async (size) => {
+        const content = randomBytes(size);
+        const upload = await create({ size: size + 5 });
+        await append(store, upload, [Buffer.from('12345')]);
+        const seen = createHash('sha256');
+        const result = await append(store, upload, slices(content, 65_536), {
+          checksum: sha1Of(content),
+          expectedBytes: size,
+          onChunk: (chunk) => void seen.update(chunk),
+        });
+        expect(result).toEqual({ offset: size + 5, end: 'end' });
+        expect(seen.digest('hex')).toBe(createHash('sha256').update(content).digest('hex'));
+        await store.complete(upload, freeLock());
+        expectSameBytes(await readAll(store, upload.id), Buffer.concat([Buffer.from('12345'), content]));
+      });
+
+      it.each([0, 1, ...interestingSizes])(
+        'is verified by reading it again: %i bytes of unknown length',
+        async (size) => {
+          const content = randomBytes(size);
+          const upload = await create({ size: 100_000_000 });
+          const lateSha1 = (expected: Buffer): BodyChecksum => ({
+            update: () => {},
+            async matches(reread) {
+              const hash = createHash('sha1');
+              for await (const chunk of reread()) hash.update(chunk);
+              return hash.digest('hex') === createHash('sha1').update(expected).digest('hex');
+            },
+          });
+          const wrong = { checksum: lateSha1(Buffer.from('something else')) };
+          expect(await append(store, upload, slices(content, 65_536), wrong)).toEqual({
+            offset: 0,
+            end: 'checksum_mismatch',
+          });
+          const right = { checksum: lateSha1(content) };
+          expect(await append(store, upload, slices(content, 65_536), right)).toEqual({
+            offset: size,
+            end: 'end',
+          });
+          expect((await (await harness.reopen()).getUpload(upload.id)).offset).toBe(size);
+        },
+      );
+
+      it.each([6, ...interestingSizes])(
+        'leaves nothing of %i bytes that are other ones, and no onChunk sees them',
+        async (size) => {
+          const content = randomBytes(size);
+          const upload = await create({ size: size + 5 });
+          await append(store, upload, [Buffer.from('12345')]);
+          const names = await namesOf(upload);
+          const chunks: Buffer[] = [];
+          const result = await append(store, upload, slices(content, 65_536), {
+            checksum: sha1Of(Buffer.from('something else')),
+            expectedBytes: size,
+            onChunk: (chunk) => void chunks.push(chunk),
+          });
+          expect(result).toEqual({ offset: 5, end: 'checksum_mismatch' });
+          expect(chunks).toEqual([]);
+          await expectNothingStored(upload, 5, names);
+          const again = await append(store, upload, [content], { checksum: sha1Of(content) });
+          expect(again).toEqual({ offset: size + 5, end: 'end' });
+          await store.complete(upload, freeLock());
+          expectSameBytes(await readAll(store, upload.id), Buffer.concat([Buffer.from('12345'), content]));
+        },
+      );
+
+      it.each(['cut', 'released', 'idle', 'limit'] as const)(
+        'leaves nothing when it is %s before its end',
+        async (end) => {
+          for (const size of [1000, 3_000_000]) {
+            const content = randomBytes(size);
+            const upload = await create({ size: end === 'limit' ? size - 1 : size });
+            const names = await namesOf(upload);
+            const body = new PassThrough({ highWaterMark: size });
+            body.write(end === 'limit' ? content : content.subarray(0, size - 1));
+            const release = new AbortController();
+            if (end === 'cut') setTimeout(() => body.destroy(new Error('aborted')), 50);
+            if (end === 'released') setTimeout(() => release.abort(), 50);
+            const result = await store.append(
+              upload,
+              body,
+              appendOptions({
+                checksum: sha1Of(content),
+                limit: upload.size as number,
+                signal: release.signal,
+                idleTimeoutMs: end === 'idle' ? 50 : 0,
+              }),
+            );
+            expect(result).toEqual({ offset: 0, end });
+            await expectNothingStored(upload, 0, names);
+          }
+        },
+      );
+
+      it('leaves nothing when the check itself fails, or the lock is lost', async () => {
+        const upload = await create({ size: 1000 });
+        const names = await namesOf(upload);
+        const fails: BodyChecksum = {
+          update: () => {},
+          matches: () => Promise.reject(new RangeError('not a checksum')),
+        };
+        await expect(append(store, upload, [randomBytes(1000)], { checksum: fails })).rejects.toThrow(
+          'not a checksum',
+        );
+        const lost = AbortSignal.abort();
+        const checksum = sha1Of(Buffer.from('x'));
+        await expect(
+          append(store, upload, [Buffer.from('x')], { checksum, lock: freeLock(lost) }),
+        ).rejects.toSatisfy((error) => isStoreError(error, 'lock_lost'));
+        await expectNothingStored(upload, 0, names);
+      });
+
+      it('is refused when it is longer than what can be kept, announced or not', async () => {
+        const upload = await create({ size: undefined });
+        const tooLarge = harness.mostVerifiedBytes + 1;
+        const checksum = sha1Of(Buffer.from('x'));
+        await expect(
+          append(store, upload, [Buffer.from('x')], { checksum, expectedBytes: tooLarge }),
+        ).rejects.toSatisfy((error) => isStoreError(error, 'checksum_body_too_large'));
+        const chunk = Buffer.alloc(1024 * 1024);
+        const endless = Array.from({ length: Math.ceil(tooLarge / chunk.length) }, () => chunk);
+        await expect(append(store, upload, endless, { checksum })).rejects.toSatisfy((error) =>
+          isStoreError(error, 'checksum_body_too_large'),
+        );
+        expect((await store.getUpload(upload.id)).offset).toBe(0);
+      });
+
+      it('is right in the request that creates the upload, too', async () => {
+        for (const content of [Buffer.from('12345'), randomBytes(2_000_000)]) {
+          for (const isRight of [true, false]) {
+            const upload = await create({ size: content.length }, { followingBytes: content.length });
+            const checksum = sha1Of(isRight ? content : Buffer.from('else'));
+            const { offset } = await append(store, upload, [content], { checksum });
+            expect(offset).toBe(isRight ? content.length : 0);
+            expect((await store.getUpload(upload.id)).offset).toBe(offset);
+          }
+        }
+      });
     });
 
     it('stops and acknowledges nothing when its lock is lost', async () => {
@@ -311,6 +472,19 @@ function append(
   options: Partial<AppendOptions> = {},
 ) {
   return store.append(upload, Readable.from(chunks), appendOptions(options));
+}
+
+function sha1Of(content: Buffer): BodyChecksum {
+  const hash = createHash('sha1');
+  return {
+    update: (chunk) => void hash.update(chunk),
+    matches: () => hash.digest('hex') === createHash('sha1').update(content).digest('hex'),
+  };
+}
+
+function slices(content: Buffer, length: number): Buffer[] {
+  const count = Math.ceil(content.length / length);
+  return Array.from({ length: count }, (_, index) => content.subarray(index * length, (index + 1) * length));
 }
 
 /** Deep equality of large buffers takes seconds; this says where they differ. */
