@@ -9,6 +9,8 @@ export class SimulatedClient {
   isDone = false;
   isDeleted = false;
   isExpired = false;
+  /** Called at the moment at which the client learns that all of its bytes are there. */
+  onTold: () => void = () => undefined;
   readonly #world: World;
   readonly #servers: readonly SimulatedServer[];
   readonly #isDeferred: boolean;
@@ -71,6 +73,7 @@ export class SimulatedClient {
       } else if (!this.#mayGoOn('HEAD', answer)) return;
       await this.#sleep(scheduler.below(weather.storm ? 4 : 20));
     }
+    this.onTold();
     await this.#lookAgain();
   }
 

@@ -46,6 +46,11 @@ export async function simulate(options: SimulationOptions): Promise<SimulationRe
     return new SimulatedClient(`upload-${index}-${'x'.repeat(24)}`, content, world, servers);
   });
   watchBytes(s3, clients, world);
+  for (const client of clients) {
+    client.onTold = () => {
+      if (!s3.objects.has(PREFIX + client.id)) world.violate('I3', 'told that all is there before it was');
+    };
+  }
   for (const client of clients) createUpload(s3, client, world);
   for (const client of clients) void client.run();
   startTrouble(world, servers, redis);
