@@ -16,6 +16,7 @@ import { countRunningRequests } from './plugins/running-requests.ts';
 import { createUploadPolicy } from './policy/upload-policy.ts';
 import { answerClientError, mountTus } from './tus/mount.ts';
 import { ActiveRequests } from './uploads/active-requests.ts';
+import { createConcatenator } from './uploads/concatenation.ts';
 import { createFinisher } from './uploads/finish.ts';
 import { mountUploadRoutes } from './uploads/routes.ts';
 import { RunningDigests } from './uploads/running-digests.ts';
@@ -66,11 +67,13 @@ export async function buildApp(config: Config, overrides: AppOverrides = {}): Pr
     log,
     onVerificationNeeded: (id) => verifier.enqueue(id),
   });
+  const concatenator = createConcatenator({ store, locker, catalog, finisher, policy, active, log });
   const sweeper = createSweeper({
     store,
     locker,
     catalog,
     finisher,
+    concatenator,
     verifier,
     log,
     intervalMs: config.sweepIntervalMs,
@@ -116,6 +119,7 @@ export async function buildApp(config: Config, overrides: AppOverrides = {}): Pr
       locker,
       catalog,
       finisher,
+      concatenator,
       digests,
       active,
       log,

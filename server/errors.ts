@@ -30,6 +30,12 @@ export const ERRORS = {
     status: 400,
     message: 'The declared checksum must be "sha256" and a digest in base64 or hexadecimal.',
   },
+  invalid_concat: {
+    status: 400,
+    message:
+      'Upload-Concat must be "partial", or "final;" and the addresses of partial uploads of this server.',
+  },
+  partial_unfinished: { status: 400, message: 'A partial upload of the list is not finished yet.' },
   invalid_cursor: { status: 400, message: 'The cursor is not one that this server gave out.' },
   length_already_set: { status: 400, message: 'The length of this upload is known and cannot be changed.' },
   length_below_offset: { status: 400, message: 'Upload-Length is less than what is already stored.' },
@@ -50,8 +56,17 @@ export const ERRORS = {
     status: 403,
     message: 'This address may only be used from the machine itself, or with a token.',
   },
+  final_upload: {
+    status: 403,
+    message: 'This is a final upload, made of partial ones: nothing can be appended to it.',
+  },
   not_found: { status: 404, message: 'There is nothing at this address.' },
   upload_not_found: { status: 404, message: 'There is no upload at this address.' },
+  partial_not_found: {
+    status: 404,
+    message:
+      'A partial upload of the list is not there: it was deleted, has expired, or is part of another upload.',
+  },
   method_not_allowed: { status: 405, message: 'This address does not take this method.' },
   idle_timeout: {
     status: 408,

@@ -17,9 +17,14 @@ export interface StoredUploadFields {
   rawMetadata: string | undefined;
   /** The `Upload-Concat` header exactly as the client sent it. */
   concat?: string | undefined;
+  /** Ids of the partial uploads that a final one is made of, in order. */
+  partialIds?: readonly string[] | undefined;
   declaredDigest?: Digest | undefined;
   createdAtMs: number;
-  /** When the upload expires if it stays unfinished; undefined: never (also for every finished upload). */
+  /**
+   * When the upload expires if it stays unfinished; undefined: never (also for every finished upload). A partial
+   * upload expires when it is full, too: all it is for is a final one.
+   */
   expiresAtMs?: number | undefined;
   /** The finished object exists and can be read. Files: true as soon as offset = size. */
   isComplete: boolean;
@@ -32,6 +37,7 @@ export interface StoredUploadFields {
 export class StoredUpload extends Upload {
   readonly rawMetadata: string | undefined;
   readonly concat: string | undefined;
+  readonly partialIds: readonly string[] | undefined;
   declaredDigest: Digest | undefined;
   readonly createdAtMs: number;
   expiresAtMs: number | undefined;
@@ -48,6 +54,7 @@ export class StoredUpload extends Upload {
     });
     this.rawMetadata = fields.rawMetadata;
     this.concat = fields.concat;
+    this.partialIds = fields.partialIds;
     this.declaredDigest = fields.declaredDigest;
     this.createdAtMs = fields.createdAtMs;
     this.expiresAtMs = fields.expiresAtMs;
@@ -160,6 +167,8 @@ export interface UploadStore {
   append(upload: StoredUpload, body: Readable, options: AppendOptions): Promise<AppendResult>;
   /** Turns a full upload into a finished object, durably; sets `isComplete`. Safe to call again at any time. */
   complete(upload: StoredUpload, lock: UploadLock): Promise<void>;
+  /** tus Concatenation, where the store can do it. */
+  readonly concatenation?: ConcatenatingStore;
   /** Removes everything of this upload, and nothing else. upload_not_found when there is nothing. */
   removeUpload(id: string, lock: UploadLock): Promise<void>;
   /** Every upload that this store holds, finished or not, in no order; what cannot be read is passed to `onDamaged`. */
@@ -171,6 +180,31 @@ export interface UploadStore {
   /** Resolves when the store can take writes now; rejects with the reason otherwise. */
   check(): Promise<void>;
   close(): Promise<void>;
+}
+
+/**
+ * Final uploads: made of finished partial ones, by the store itself. Both steps under the locks of the final upload
+ * and of all partial ones.
+ */
+export interface ConcatenatingStore {
+  /**
+   * Records durably what `final` (its size the sum of theirs) is to be made of; no byte is moved yet. From then on
+   * `openUpload` knows it, and says `isFull` only once it is put together.
+   */
+  plan(final: StoredUpload, partials: readonly StoredUpload[]): Promise<StoredUpload>;
+  /**
+   * Puts a planned upload together: `final.isFull` afterwards, and `complete` may follow. Safe to run again after a
+   * crash at any step, and the partial uploads stay whole whatever happens; nothing here removes them. Rejects with
+   * upload_gone when a partial one that is still needed is not there any more; with the signal's reason when it aborts.
+   */
+  putTogether(final: StoredUpload, options: ConcatenateOptions): Promise<void>;
+}
+
+export interface ConcatenateOptions {
+  /** Aborted when one of the locks was lost, or the server ends. */
+  signal: AbortSignal;
+  /** Called with the number of bytes that are in place. */
+  onProgress?: (bytes: number) => void;
 }
 
 /**
@@ -243,7 +277,7 @@ export interface UploadRecord {
   receivingMs: number;
   declaredSha256: string | null;
   sha256: string | null;
-  /** Why it was rejected, failed or aborted: a code and a sentence. */
+  /** Why it was rejected, failed or aborted: a code and a sentence. While `receiving`: its part in a concatenation. */
   reasonCode: string | null;
   reason: string | null;
   /**

@@ -1,6 +1,6 @@
+import { isFinalUpload, isPartialUpload } from '../../stores/concat-kind.ts';
 import { PARTIALS_OWNER_SUFFIX } from '../../stores/types.ts';
 import { HttpError } from '../errors.ts';
-import { isFinalUpload, isPartialUpload } from './concat-kind.ts';
 
 /**
  * The key under which a new upload counts as open, or null where it does not: the final upload of a concatenation

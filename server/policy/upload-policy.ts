@@ -1,7 +1,7 @@
 import { SNIFFED_BYTES } from '../../processors/sniff.ts';
+import { isPartialUpload } from '../../stores/concat-kind.ts';
 import { describeUpload, parseUploadMetadata } from '../uploads/metadata.ts';
 import { checkDeclaredType, findForbiddenContent } from './allowed-types.ts';
-import { isPartialUpload } from './concat-kind.ts';
 import { checkMaxSize } from './max-size.ts';
 import { checkRequiredMetadata } from './required-metadata.ts';
 

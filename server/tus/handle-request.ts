@@ -1,10 +1,12 @@
 import { ERRORS as STOCK_ERRORS } from '@tus/utils';
 import type { FastifyBaseLogger } from 'fastify';
+import { isFinalUpload, isPartialUpload } from '../../stores/concat-kind.ts';
 import { type ErrorCode, HttpError, toHttpError } from '../errors.ts';
+import { createFinalUpload } from './final-request.ts';
 import type { Reply } from './reply.ts';
 import { type SessionRequest, type SessionServices, TusSession } from './session.ts';
 import { isStockError, type StockHandlers, type StockReply } from './stock-handlers.ts';
-import { TUS_VERSION } from './tus-headers.ts';
+import { headerText, TUS_VERSION } from './tus-headers.ts';
 
 /** Statuses of 500 and more that are no failure of ours. */
 const EXPECTED: readonly ErrorCode[] = ['shutting_down', 'unsupported_extension'];
@@ -17,6 +19,9 @@ export async function handleTusRequest(
 ): Promise<Reply> {
   try {
     checkVersion(request);
+    if (request.method === 'POST' && isFinalUpload(headerText(request.raw.headers, 'upload-concat'))) {
+      return await createFinalUpload(services, request);
+    }
     const session = new TusSession(services, request);
     session.validate();
     const response = await stock.handle(session);
@@ -49,7 +54,12 @@ function replyOf(session: TusSession, response: StockReply): Reply {
     // tus 1.0.0: "the Upload-Metadata header and its value as specified by the Client during the creation."
     if (upload?.rawMetadata !== undefined) headers['upload-metadata'] = upload.rawMetadata;
   }
-  if (session.method !== 'OPTIONS' && upload?.expiresAtMs !== undefined && !upload.isFull) {
+  // "MUST include the Upload-Concat header and its value as received in the upload creation request."
+  if ((session.method === 'HEAD' || session.method === 'POST') && upload?.concat !== undefined) {
+    headers['upload-concat'] = upload.concat;
+  }
+  const isKept = upload?.isFull === true && !isPartialUpload(upload.concat);
+  if (session.method !== 'OPTIONS' && upload?.expiresAtMs !== undefined && !isKept) {
     headers['upload-expires'] = new Date(upload.expiresAtMs).toUTCString();
   }
   return { status: response.status, headers, body: '' };

@@ -68,6 +68,7 @@ export function mountTus(app: FastifyInstance, options: TusMountOptions): TusMou
       client: clientKey(request),
       raw: req,
       location: (newId) => locationOf(newId, request, options),
+      uploadId: (url) => uploadIdOf(url, options),
     };
     const send = (reply: Reply) => {
       // A client that stayed connected would keep the process from ending.
@@ -175,6 +176,15 @@ function locationOf(id: string, request: FastifyRequest, { basePath, publicUrl }
     return `${request.protocol}://${request.host}${basePath}/${id}`;
   }
   return `${basePath}/${id}`;
+}
+
+/** As `locationOf` makes them, whatever the host is called; what its path begins with, LANDFALL_PUBLIC_URL may say. */
+function uploadIdOf(url: string, { basePath, publicUrl }: TusMountOptions): string | undefined {
+  const parsed = URL.parse(url, `http://localhost${basePath}`);
+  if (parsed === null || !/^https?:$/.test(parsed.protocol)) return undefined;
+  const publicPath = publicUrl === undefined ? '' : new URL(publicUrl).pathname.replace(/\/$/, '');
+  const prefix = [basePath, publicPath + basePath].find((path) => parsed.pathname.startsWith(`${path}/`));
+  return prefix === undefined ? undefined : idOf(parsed.pathname, prefix);
 }
 
 /** Answers what Node's HTTP parser refused: malformed or oversized headers, a request that took too long. */

@@ -7,6 +7,7 @@ import type { UploadPolicy } from '../policy/upload-policy.ts';
 import type { NewUpload } from '../uploads/create-upload.ts';
 import { describeUpload, parseUploadMetadata } from '../uploads/metadata.ts';
 import { UploadHold, type UploadServices } from '../uploads/upload-hold.ts';
+import { readPartialConcat } from './final-request.ts';
 import type { StockContext, StockMethod, StockRequestPort, StockStore } from './stock-handlers.ts';
 import {
   hasBody,
@@ -28,6 +29,8 @@ export interface SessionRequest {
   client: string;
   raw: IncomingMessage;
   location(id: string): string;
+  /** The id in the address of an upload of this server, absolute or relative; undefined for any other address. */
+  uploadId(url: string): string | undefined;
 }
 
 /**
@@ -103,11 +106,6 @@ export class TusSession implements StockRequestPort {
       if (size !== undefined) this.#policy.checkSize(size);
     }
     if (this.method === 'POST') {
-      if (headerText(headers, 'upload-concat') !== undefined) {
-        throw new HttpError('unsupported_extension', {
-          message: 'Concatenation is not offered: disable parallelUploads in the client.',
-        });
-      }
       const { size } = this.#newUpload();
       if (size !== undefined) this.#policy.checkSize(size);
       const bodyBytes = this.#followingBytes();
@@ -154,7 +152,9 @@ export class TusSession implements StockRequestPort {
   }
 
   async #open(): Promise<StoredUpload> {
-    if (this.method !== 'PATCH') return this.#hold.open({ for: 'read' });
+    if (this.method !== 'PATCH') {
+      return this.#hold.open({ for: 'read' }, { takesConcatenated: this.method === 'HEAD' });
+    }
     const upload = await this.#hold.open({ for: 'write', requestOffset: readUploadOffset(this.#headers) });
     this.#checkDeclaredLength(upload);
     return upload;
@@ -180,6 +180,7 @@ export class TusSession implements StockRequestPort {
       rawMetadata: header === '' ? undefined : header,
       declaredDigest:
         declaredSha256Hex === null ? undefined : { algorithm: 'sha-256', hex: declaredSha256Hex },
+      concat: readPartialConcat(this.#headers),
       client: this.#request.client,
     };
   }

@@ -1,4 +1,5 @@
 import type { FastifyBaseLogger } from 'fastify';
+import { isFinalUpload, isPartialUpload } from '../../stores/concat-kind.ts';
 import {
   newUploadRecord,
   type StoredUpload,
@@ -9,6 +10,7 @@ import {
   type UploadStore,
 } from '../../stores/types.ts';
 import type { UploadPolicy } from '../policy/upload-policy.ts';
+import { CONCAT_REASONS } from './concat-records.ts';
 import { describeUpload, InvalidMetadataError, parseUploadMetadata } from './metadata.ts';
 import { readHead } from './read-head.ts';
 
@@ -39,15 +41,16 @@ export interface Finisher {
   ensureRecord(upload: StoredUpload): Promise<UploadRecord>;
   /** Moves a received upload to `ready` or `rejected`, by its digest. Undefined when it is not waiting for that. */
   settle(id: string, sha256: string | null): Promise<UploadRecord | undefined>;
-  needsDigest(upload: Pick<StoredUpload, 'declaredDigest'>): boolean;
+  needsDigest(upload: Pick<StoredUpload, 'declaredDigest' | 'concat'>): boolean;
 }
 
 export function createFinisher(options: FinisherOptions): Finisher {
   const { store, catalog, verify, policy, log, onVerificationNeeded } = options;
   const now = options.now ?? Date.now;
 
-  const needsDigest = (upload: Pick<StoredUpload, 'declaredDigest'>) =>
-    verify === 'always' || (verify === 'declared' && upload.declaredDigest !== undefined);
+  const needsDigest = ({ declaredDigest, concat }: Pick<StoredUpload, 'declaredDigest' | 'concat'>) =>
+    !isPartialUpload(concat) &&
+    (verify === 'always' || (verify === 'declared' && declaredDigest !== undefined));
 
   async function ensureRecord(upload: StoredUpload): Promise<UploadRecord> {
     const known = await catalog.get(upload.id);
@@ -61,6 +64,7 @@ export function createFinisher(options: FinisherOptions): Finisher {
   ): Promise<UploadRecord> {
     const record = await ensureRecord(upload);
     if (record.state !== 'receiving' && upload.isComplete) return record;
+    if (isPartialUpload(upload.concat)) return finishPartial(upload, record, lock);
     await store.complete(upload, lock);
 
     const forbidden = await findForbiddenContent(upload, record);
@@ -71,6 +75,9 @@ export function createFinisher(options: FinisherOptions): Finisher {
       receivedAtMs: now(),
       updatedAtMs: now(),
       expiresAtMs: null,
+      // What a final upload had, while it was only planned.
+      reasonCode: null,
+      reason: null,
       ...(sha256 === undefined ? {} : { sha256 }),
     };
     if (forbidden !== undefined) return reject(record, patch, forbidden);
@@ -82,6 +89,25 @@ export function createFinisher(options: FinisherOptions): Finisher {
     if (sha256 !== undefined) return (await settle(upload.id, sha256)) ?? received;
     onVerificationNeeded(upload.id);
     return received;
+  }
+
+  /** A partial upload is a finished object and no original: it stays `receiving`, as the file that it is a piece of. */
+  async function finishPartial(
+    upload: StoredUpload,
+    record: UploadRecord,
+    lock: UploadLock,
+  ): Promise<UploadRecord> {
+    if (record.receivedAtMs !== null && upload.isComplete) return record;
+    await store.complete(upload, lock);
+    const patch = {
+      size: upload.size ?? upload.offset,
+      offset: upload.offset,
+      receivedAtMs: now(),
+      updatedAtMs: now(),
+      expiresAtMs: upload.expiresAtMs ?? null,
+    };
+    await catalog.update(upload.id, patch);
+    return { ...record, ...patch };
   }
 
   async function findForbiddenContent(
@@ -133,7 +159,18 @@ export function recordOf(upload: StoredUpload): UploadRecord {
     filename,
     contentType,
     group,
+    ...kindOf(upload),
   });
+}
+
+function kindOf({ concat, isFull }: StoredUpload): Pick<UploadRecord, 'reasonCode' | 'reason'> {
+  if (isPartialUpload(concat)) {
+    return { reasonCode: CONCAT_REASONS.partial, reason: 'A partial upload: one piece of a file.' };
+  }
+  if (isFinalUpload(concat) && !isFull) {
+    return { reasonCode: CONCAT_REASONS.planned, reason: 'Being put together from partial uploads.' };
+  }
+  return { reasonCode: null, reason: null };
 }
 
 /** Metadata that we checked at creation; of an upload that another server wrote it may be anything. */

@@ -9,6 +9,7 @@ import {
 } from '../../stores/types.ts';
 import { HttpError } from '../errors.ts';
 import type { RequireAdmin } from '../plugins/admin.ts';
+import { isPartialRecord } from './concat-records.ts';
 import type { Finisher } from './finish.ts';
 
 export interface UploadRoutesOptions {
@@ -104,6 +105,7 @@ function presentUpload(record: UploadRecord, basePath: string) {
     id: record.id,
     url: `${basePath}/${record.id}`,
     state: record.state,
+    partial: isPartialRecord(record),
     size: record.size,
     offset: record.offset,
     filename: record.filename,
@@ -112,7 +114,10 @@ function presentUpload(record: UploadRecord, basePath: string) {
     metadata: record.rawMetadata,
     sha256: record.sha256,
     declaredSha256: record.declaredSha256,
-    reason: record.reasonCode === null ? null : { code: record.reasonCode, message: record.reason },
+    reason:
+      record.state === 'receiving' || record.reasonCode === null
+        ? null
+        : { code: record.reasonCode, message: record.reason },
     createdAt: isoTime(record.createdAtMs),
     updatedAt: isoTime(record.updatedAtMs),
     receivedAt: isoTime(record.receivedAtMs),

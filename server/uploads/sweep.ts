@@ -9,6 +9,8 @@ import type {
   UploadState,
   UploadStore,
 } from '../../stores/types.ts';
+import { CONCAT_REASONS } from './concat-records.ts';
+import type { Concatenator } from './concatenation.ts';
 import type { Finisher } from './finish.ts';
 import type { Verifier } from './verifier.ts';
 
@@ -25,6 +27,7 @@ export interface SweeperOptions {
   locker: Locker;
   catalog: UploadCatalog;
   finisher: Finisher;
+  concatenator: Concatenator;
   verifier: Verifier;
   log: FastifyBaseLogger;
   intervalMs: number;
@@ -48,7 +51,7 @@ export interface Sweeper {
  * store again, and is safe to run twice and from several processes.
  */
 export function createSweeper(options: SweeperOptions): Sweeper {
-  const { store, locker, catalog, finisher, verifier, log, intervalMs } = options;
+  const { store, locker, catalog, finisher, concatenator, verifier, log, intervalMs } = options;
   const now = options.now ?? Date.now;
   const stop = new AbortController();
   let running: Promise<unknown> = Promise.resolve();
@@ -116,6 +119,15 @@ export function createSweeper(options: SweeperOptions): Sweeper {
     return isFinished;
   }
 
+  async function putTogether(id: string): Promise<boolean> {
+    let isFinished = false;
+    await withLock(id, async (lock) => {
+      const { record } = await concatenator.resume(id, lock);
+      isFinished = record.state !== 'receiving';
+    });
+    return isFinished;
+  }
+
   async function* recordsIn(state: UploadState): AsyncGenerator<UploadRecord> {
     let cursor: string | undefined;
     do {
@@ -134,9 +146,12 @@ export function createSweeper(options: SweeperOptions): Sweeper {
     if (swept !== undefined && swept.failed > 0) log.warn(swept, 'sweeping the store was not complete');
     for await (const record of recordsIn('receiving')) {
       try {
-        if (record.size !== null && record.offset === record.size) {
+        const isExpired = record.expiresAtMs !== null && record.expiresAtMs < now();
+        if (record.reasonCode === CONCAT_REASONS.planned && !isExpired) {
+          if (await putTogether(record.id)) counts.finished += 1;
+        } else if (isFull(record) && record.reasonCode !== CONCAT_REASONS.partial) {
           if (await finish(record.id)) counts.finished += 1;
-        } else if (record.expiresAtMs !== null && record.expiresAtMs < now()) {
+        } else if (isExpired) {
           if (await expire(record.id)) counts.expired += 1;
         }
       } catch (error) {
@@ -189,7 +204,7 @@ export function createSweeper(options: SweeperOptions): Sweeper {
   async function reconcileUpload(upload: StoredUpload): Promise<void> {
     let record = await finisher.ensureRecord(upload);
     if (record.state === 'aborted' || record.state === 'expired') {
-      if (record.reasonCode === 'deleted') {
+      if (record.reasonCode === 'deleted' || record.reasonCode === CONCAT_REASONS.concatenated) {
         await withLock(upload.id, (lock) => store.removeUpload(upload.id, lock).catch(ignoreNotFound));
         return;
       }
@@ -268,6 +283,10 @@ export function createSweeper(options: SweeperOptions): Sweeper {
       await running;
     },
   };
+}
+
+function isFull({ size, offset }: UploadRecord): boolean {
+  return size !== null && offset === size;
 }
 
 function ignoreNotFound(error: unknown): void {

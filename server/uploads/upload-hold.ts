@@ -1,22 +1,25 @@
 import type { Hash } from 'node:crypto';
 import type { Readable } from 'node:stream';
 import type { FastifyBaseLogger } from 'fastify';
+import { isFinalUpload } from '../../stores/concat-kind.ts';
 import { isStoreError } from '../../stores/errors.ts';
-import type {
-  BodyChecksum,
-  BodyEnd,
-  Digest,
-  Locker,
-  OpenIntent,
+import {
+  type BodyChecksum,
+  type BodyEnd,
+  type Digest,
+  type Locker,
+  type OpenIntent,
   StoredUpload,
-  UploadCatalog,
-  UploadLock,
-  UploadRecord,
-  UploadStore,
+  type UploadCatalog,
+  type UploadLock,
+  type UploadRecord,
+  type UploadStore,
 } from '../../stores/types.ts';
 import { type ErrorCode, HttpError } from '../errors.ts';
 import type { UploadPolicy } from '../policy/upload-policy.ts';
 import type { ActiveRequest, ActiveRequests } from './active-requests.ts';
+import { CONCAT_REASONS } from './concat-records.ts';
+import type { Concatenator, NewFinalUpload } from './concatenation.ts';
 import { createUpload, type NewUpload } from './create-upload.ts';
 import type { Finisher } from './finish.ts';
 import type { RunningDigests } from './running-digests.ts';
@@ -26,6 +29,7 @@ export interface UploadServices {
   locker: Locker;
   catalog: UploadCatalog;
   finisher: Finisher;
+  concatenator: Concatenator;
   digests: RunningDigests;
   active: ActiveRequests;
   log: FastifyBaseLogger;
@@ -48,6 +52,14 @@ export interface ReceiveOptions {
  */
 export interface FinishOption {
   finishes?: boolean;
+}
+
+export interface OpenOptions extends FinishOption {
+  /**
+   * A partial upload whose bytes are in a final one is shown as it was when it was full: the client that missed the
+   * answer to its final request looks at them first, and would send everything again.
+   */
+  takesConcatenated?: boolean;
 }
 
 /** How a body that did not end by itself is answered. */
@@ -135,26 +147,49 @@ export class UploadHold implements ActiveRequest {
   /**
    * The upload's state. A full upload is finished here if that did not happen before.
    *
-   * @throws StoreError; HttpError upload_gone, upload_rejected
+   * @throws StoreError; HttpError upload_gone, upload_rejected, final_upload, upload_busy
    */
-  async open(intent: OpenIntent, { finishes = true }: FinishOption = {}): Promise<StoredUpload> {
+  async open(
+    intent: OpenIntent,
+    { finishes = true, takesConcatenated = false }: OpenOptions = {},
+  ): Promise<StoredUpload> {
     const { store } = this.#services;
     let upload: StoredUpload;
     try {
       upload = await store.openUpload(this.id, intent, this.#held());
     } catch (error) {
-      if (isStoreError(error, 'upload_not_found') && (await this.#isKnownToBeGone())) {
-        throw new HttpError('upload_gone', { cause: error });
+      const isNotThere = isStoreError(error, 'upload_not_found');
+      if (!isNotThere && !isStoreError(error, 'upload_gone')) throw error;
+      const record = await this.#services.catalog.get(this.id).catch(() => undefined);
+      if (takesConcatenated && record?.reasonCode === CONCAT_REASONS.concatenated) {
+        this.#upload = concatenatedUpload(record);
+        return this.#upload;
       }
+      const isKnownToBeGone = record !== undefined && record.state !== 'receiving';
+      if (isNotThere && isKnownToBeGone) throw new HttpError('upload_gone', { cause: error });
       throw error;
     }
     this.#upload = upload;
+    if (isFinalUpload(upload.concat)) {
+      // tus 1.0.0: "The Server MUST respond with the 403 Forbidden status to PATCH requests against a final upload URL".
+      if (intent.for === 'write') throw new HttpError('final_upload');
+      // Of one that an interrupted request has planned, there is nothing to tell until it is put together.
+      if (!upload.isFull) throw new HttpError('upload_busy');
+    }
     if (upload.isFull) {
       const record = finishes ? await this.finish() : await this.record();
       if (record?.state === 'rejected') {
         throw new HttpError('upload_rejected', record.reason === null ? {} : { message: record.reason });
       }
     }
+    return upload;
+  }
+
+  /** Makes the final upload of a concatenation. Throws what `Concatenator.makeFinal` throws. */
+  async concatenate(wanted: NewFinalUpload): Promise<StoredUpload> {
+    const { upload, record } = await this.#services.concatenator.makeFinal(wanted, this.#held());
+    refuseForbiddenType(record);
+    this.#upload = upload;
     return upload;
   }
 
@@ -206,9 +241,7 @@ export class UploadHold implements ActiveRequest {
    */
   async conclude(): Promise<UploadRecord | undefined> {
     const record = await this.finish();
-    if (record?.state === 'rejected' && record.reasonCode === 'type_not_allowed') {
-      throw new HttpError('type_not_allowed', record.reason === null ? {} : { message: record.reason });
-    }
+    refuseForbiddenType(record);
     return record;
   }
 
@@ -304,11 +337,6 @@ export class UploadHold implements ActiveRequest {
     });
   }
 
-  async #isKnownToBeGone(): Promise<boolean> {
-    const record = await this.#services.catalog.get(this.id).catch(() => undefined);
-    return record !== undefined && record.state !== 'receiving';
-  }
-
   #known(): StoredUpload {
     if (this.#upload === undefined) throw new Error('the upload was not opened');
     return this.#upload;
@@ -318,4 +346,23 @@ export class UploadHold implements ActiveRequest {
     if (this.#lock === undefined) throw new Error('the lock was not acquired');
     return this.#lock;
   }
+}
+
+/** @throws HttpError type_not_allowed */
+function refuseForbiddenType(record: UploadRecord | undefined): void {
+  if (record?.state !== 'rejected' || record.reasonCode !== 'type_not_allowed') return;
+  throw new HttpError('type_not_allowed', record.reason === null ? {} : { message: record.reason });
+}
+
+/** A partial upload that is part of a final one, as it was when it was full. */
+function concatenatedUpload(record: UploadRecord): StoredUpload {
+  return new StoredUpload({
+    id: record.id,
+    size: record.size ?? record.offset,
+    offset: record.offset,
+    rawMetadata: record.rawMetadata ?? undefined,
+    concat: 'partial',
+    createdAtMs: record.createdAtMs,
+    isComplete: true,
+  });
 }

@@ -12,6 +12,15 @@ export interface FileInfo {
   concat: string | null;
   digest: Digest | null;
   createdAtMs: number;
+  /** Only of final uploads. */
+  concatenation?: ConcatenationPlan;
+}
+
+/** What a final upload is made of, in order. Sizes in bytes. */
+export interface ConcatenationPlan {
+  partials: { id: string; size: number }[];
+  /** All bytes are in place. Before that nobody may take what is there for the upload. */
+  isDone: boolean;
 }
 
 const VERSION = 1;
@@ -51,8 +60,15 @@ function isFileInfo(value: unknown): value is FileInfo {
     isTextOrNull(info.metadata) &&
     isTextOrNull(info.concat) &&
     (info.digest === null || typeof info.digest === 'object') &&
-    typeof info.createdAtMs === 'number'
+    typeof info.createdAtMs === 'number' &&
+    (info.concatenation === undefined || isPlan(info.concatenation))
   );
+}
+
+function isPlan(value: unknown): value is ConcatenationPlan {
+  if (typeof value !== 'object' || value === null) return false;
+  const plan = value as Record<string, unknown>;
+  return typeof plan.isDone === 'boolean' && Array.isArray(plan.partials);
 }
 
 /**

@@ -5,11 +5,14 @@ import { join, sep } from 'node:path';
 import type { Readable } from 'node:stream';
 import { FileStore } from '@tus/file-store';
 import { pumpBody } from '../body-pump.ts';
+import { isPartialUpload } from '../concat-kind.ts';
 import { StoreError } from '../errors.ts';
 import {
   type AppendOptions,
   type AppendResult,
   type BodyChecksum,
+  type ConcatenateOptions,
+  type ConcatenatingStore,
   type CreateOptions,
   type Digest,
   type OpenIntent,
@@ -20,8 +23,16 @@ import {
 } from '../types.ts';
 import { isUploadId } from '../upload-id.ts';
 import type { VerifiedAppend } from '../verified-body.ts';
+import { concatenateFiles } from './concatenate.ts';
 import { createDirectorySync, type DirectorySync } from './directory-sync.ts';
-import { createInfoFile, type FileInfo, infoOf, parseInfo, replaceInfoFile } from './file-info.ts';
+import {
+  type ConcatenationPlan,
+  createInfoFile,
+  type FileInfo,
+  infoOf,
+  parseInfo,
+  replaceInfoFile,
+} from './file-info.ts';
 import { openFileOriginal } from './file-original.ts';
 import { BATCH_BYTES, FileSink } from './file-sink.ts';
 import * as files from './files.ts';
@@ -43,6 +54,8 @@ interface FileState {
   /** On the disk, as long as nothing more is appended. */
   isDataSynced: boolean;
   isInfoSynced: boolean;
+  /** Of a final upload. */
+  plan?: ConcatenationPlan | undefined;
 }
 
 export interface FileUploadStoreOptions {
@@ -72,11 +85,18 @@ export interface FileUploadStoreOptions {
  * extends it without writing anything more. A crash during creation or removal leaves an `<id>.json` without `<id>`,
  * of an id that nobody has or that is gone: upload_gone, and `listUploads` reports it for removal.
  *
+ * A final upload is planned in its info first. Until that says that it is done, whatever is in its file counts for
+ * nothing (concatenate.ts says what is); the partial uploads stay what they are until the caller removes them.
+ *
  * Extends @tus/file-store for its place in tus (a DataStore with these extensions); every method that touches bytes
  * or metadata is our own, since the stock ones read the body through a web stream and rewrite metadata in place.
  */
 export class FileUploadStore extends FileStore implements UploadStore {
   readonly kind = 'file';
+  readonly concatenation: ConcatenatingStore = {
+    plan: (final, partials) => this.#planFinal(final, partials),
+    putTogether: (final, options) => this.#putTogether(final, options),
+  };
   readonly #fsync: FsyncPolicy;
   readonly #now: () => number;
   readonly #readBuffers = createReadBuffers();
@@ -98,6 +118,7 @@ export class FileUploadStore extends FileStore implements UploadStore {
       pathFor: (id) => this.#chunkPath(id),
     });
     this.#now = options.now ?? Date.now;
+    this.extensions = [...this.extensions, 'concatenation'];
     this.extensions = [...this.extensions, 'checksum', 'checksum-trailer'];
     if (options.expirationMs === 0) {
       this.extensions = this.extensions.filter((extension) => extension !== 'expiration');
@@ -123,7 +144,7 @@ export class FileUploadStore extends FileStore implements UploadStore {
       isInfoSynced,
     } satisfies FileState;
     upload.storage = { type: 'file', path };
-    upload.expiresAtMs = this.#expiresAtMs(upload.size, 0, upload.createdAtMs);
+    upload.expiresAtMs = this.#expiresAtMs(upload, upload.createdAtMs);
     upload.isComplete = upload.isFull;
     return upload;
   }
@@ -152,7 +173,7 @@ export class FileUploadStore extends FileStore implements UploadStore {
     }
     await this.#replaceInfo(upload, { size });
     upload.size = size;
-    upload.expiresAtMs = this.#expiresAtMs(size, upload.offset, this.#now());
+    upload.expiresAtMs = this.#expiresAtMs(upload, this.#now());
     upload.isComplete = upload.isFull;
   }
 
@@ -199,7 +220,7 @@ export class FileUploadStore extends FileStore implements UploadStore {
       } finally {
         await sink.abandon();
         upload.offset = sink.position;
-        upload.expiresAtMs = this.#expiresAtMs(upload.size, upload.offset, this.#now());
+        upload.expiresAtMs = this.#expiresAtMs(upload, this.#now());
         upload.isComplete = upload.isFull;
       }
     } finally {
@@ -231,7 +252,7 @@ export class FileUploadStore extends FileStore implements UploadStore {
       });
     }
     upload.isComplete = true;
-    upload.expiresAtMs = undefined;
+    if (!isPartialUpload(upload.concat)) upload.expiresAtMs = undefined;
   }
 
   override async remove(id: string): Promise<void> {
@@ -267,7 +288,8 @@ export class FileUploadStore extends FileStore implements UploadStore {
 
   async openOriginal(id: string): Promise<OriginalReader> {
     const upload = await this.#load(id);
-    if (!upload.isFull) throw notFound(id);
+    // The file of a partial upload may hold more than the upload.
+    if (!upload.isFull || isPartialUpload(upload.concat)) throw notFound(id);
     return openFileOriginal({
       path: this.#dataPath(id),
       etag: entityTag(id),
@@ -313,6 +335,55 @@ export class FileUploadStore extends FileStore implements UploadStore {
     return `${this.#dataPath(id)}.chunk`;
   }
 
+  /** In one step, unlike the info of an ordinary upload: repeating the request must find the plan or nothing. */
+  async #planFinal(final: StoredUpload, partials: readonly StoredUpload[]): Promise<StoredUpload> {
+    const plan: ConcatenationPlan = {
+      partials: partials.map(({ id, size }) => ({ id, size: size ?? 0 })),
+      isDone: final.size === 0,
+    };
+    await withStorageErrors(async () => {
+      await replaceInfoFile(this.#infoPath(final.id), { ...infoOf(final), concatenation: plan });
+      if (plan.isDone) await files.createEmpty(this.#dataPath(final.id));
+      if (this.#fsync !== 'off') await this.#directorySync.sync();
+    });
+    final.storeState = {
+      hasData: plan.isDone,
+      isDataSynced: false,
+      isInfoSynced: true,
+      plan,
+    } satisfies FileState;
+    final.storage = { type: 'file', path: this.#dataPath(final.id) };
+    final.expiresAtMs = this.#expiresAtMs(final, final.createdAtMs);
+    final.isComplete = final.isFull;
+    return final;
+  }
+
+  async #putTogether(final: StoredUpload, options: ConcatenateOptions): Promise<void> {
+    const state = stateOf(final);
+    const { plan } = state;
+    if (plan === undefined) throw new StoreError('upload_damaged', `${final.id} is not a final upload`);
+    if (plan.isDone) return;
+    const isSynced = this.#fsync !== 'off';
+    await concatenateFiles(
+      {
+        finalPath: this.#dataPath(final.id),
+        partialPath: (id) => this.#dataPath(id),
+        plan,
+        isSynced,
+      },
+      options,
+    );
+    // The name before the word that it is there.
+    if (isSynced) await withStorageErrors(() => this.#directorySync.sync());
+    state.plan = { ...plan, isDone: true };
+    await this.#replaceInfo(final, {});
+    state.hasData = true;
+    state.isDataSynced = isSynced;
+    final.offset = final.size ?? 0;
+    final.expiresAtMs = undefined;
+    final.isComplete = true;
+  }
+
   #dataPath(id: string): string {
     return `${this.directory}${sep}${id}`;
   }
@@ -329,38 +400,38 @@ export class FileUploadStore extends FileStore implements UploadStore {
     );
     if (text === undefined) throw notFound(id);
     // Before the info is read: a creation that was cut short may have left it torn.
-    if (stats === undefined) throw new StoreError('upload_gone', `the bytes of ${id} are missing`);
+    if (stats === undefined && !isPlanned(text)) {
+      throw new StoreError('upload_gone', `the bytes of ${id} are missing`);
+    }
     const info = parseInfo(text, infoPath);
-    if (info.size !== null && stats.size > info.size) {
+    const offset = storedBytes(info, stats?.size ?? 0);
+    if (info.size !== null && offset > info.size) {
       throw new StoreError(
         'upload_damaged',
-        `${id} holds ${stats.size} bytes, more than its length ${info.size}`,
+        `${id} holds ${offset} bytes, more than its length ${info.size}`,
       );
     }
-    const isFull = info.size === stats.size;
-    return Object.assign(
-      new StoredUpload({
-        id,
-        size: info.size ?? undefined,
-        offset: stats.size,
-        rawMetadata: info.metadata ?? undefined,
-        concat: info.concat ?? undefined,
-        declaredDigest: info.digest ?? undefined,
-        createdAtMs: info.createdAtMs,
-        expiresAtMs: this.#expiresAtMs(
-          info.size ?? undefined,
-          stats.size,
-          Math.max(info.createdAtMs, stats.mtimeMs),
-        ),
-        isComplete: isFull,
-      }),
-      { storage: { type: 'file', path: this.#dataPath(id) } },
-    );
+    const plan = info.concatenation;
+    const upload = new StoredUpload({
+      id,
+      size: info.size ?? undefined,
+      offset,
+      rawMetadata: info.metadata ?? undefined,
+      concat: info.concat ?? undefined,
+      partialIds: plan?.partials.map((partial) => partial.id),
+      declaredDigest: info.digest ?? undefined,
+      createdAtMs: info.createdAtMs,
+      isComplete: info.size === offset,
+    });
+    upload.expiresAtMs = this.#expiresAtMs(upload, Math.max(info.createdAtMs, stats?.mtimeMs ?? 0));
+    upload.storage = { type: 'file', path: this.#dataPath(id) };
+    if (plan !== undefined) stateOf(upload).plan = plan;
+    return upload;
   }
 
   async #replaceInfo(upload: StoredUpload, change: Partial<FileInfo>): Promise<void> {
     await withStorageErrors(() =>
-      replaceInfoFile(this.#infoPath(upload.id), { ...infoOf(upload), ...change }),
+      replaceInfoFile(this.#infoPath(upload.id), { ...infoOf(upload), ...planOf(upload), ...change }),
     );
     stateOf(upload).isInfoSynced = true;
   }
@@ -377,8 +448,9 @@ export class FileUploadStore extends FileStore implements UploadStore {
     });
   }
 
-  #expiresAtMs(size: number | undefined, offset: number, lastActivityMs: number): number | undefined {
-    if (this.expirationPeriodInMilliseconds === 0 || size === offset) return undefined;
+  #expiresAtMs(upload: StoredUpload, lastActivityMs: number): number | undefined {
+    if (this.expirationPeriodInMilliseconds === 0) return undefined;
+    if (upload.isFull && !isPartialUpload(upload.concat)) return undefined;
     return Math.floor(lastActivityMs) + this.expirationPeriodInMilliseconds;
   }
 }
@@ -400,6 +472,27 @@ function entityTag(id: string): string {
 /** Whoever uses a `.chunk` has it open and has removed its name: one that is seen was left by a crash. */
 function isAbandonedChunk(name: string): boolean {
   return name.endsWith('.chunk') && isUploadId(name.slice(0, -'.chunk'.length));
+}
+
+/** Bytes of a file that are the upload's. */
+function storedBytes({ size, concat, concatenation }: FileInfo, fileBytes: number): number {
+  if (concatenation?.isDone === false) return 0;
+  // What is behind the end of a partial upload belongs to the final one that its file has become the start of.
+  return isPartialUpload(concat ?? undefined) ? Math.min(fileBytes, size ?? fileBytes) : fileBytes;
+}
+
+/** Whether this is the info of a final upload that is not put together yet. */
+function isPlanned(text: string): boolean {
+  try {
+    return parseInfo(text, '').concatenation?.isDone === false;
+  } catch {
+    return false;
+  }
+}
+
+function planOf(upload: StoredUpload): Pick<FileInfo, 'concatenation'> {
+  const { plan } = stateOf(upload);
+  return plan === undefined ? {} : { concatenation: plan };
 }
 
 function notFound(id: string): StoreError {

@@ -6,6 +6,7 @@ import { pino } from 'pino';
 import { afterEach, beforeEach, expect, test } from 'vitest';
 import { createUploadPolicy } from '../../server/policy/upload-policy.ts';
 import { ActiveRequests } from '../../server/uploads/active-requests.ts';
+import { createConcatenator } from '../../server/uploads/concatenation.ts';
 import { sendUpload } from '../../server/uploads/download.ts';
 import { createFinisher, recordOf } from '../../server/uploads/finish.ts';
 import { RunningDigests } from '../../server/uploads/running-digests.ts';
@@ -38,26 +39,31 @@ beforeEach(async () => {
   catalog = openSqliteCatalog({ path: join(directory, 'catalog.db') });
   waitingForVerification = [];
   const log = pino({ level: 'silent' });
+  const locker = createMemoryLocker({ timeoutMs: 1_000 });
+  const active = new ActiveRequests(catalog);
+  const finisher = createFinisher({
+    store,
+    catalog,
+    verify: 'declared',
+    log,
+    onVerificationNeeded: (id) => waitingForVerification.push(id),
+  });
+  const policy = createUploadPolicy({
+    maxSizeBytes: undefined,
+    allowedTypes: undefined,
+    requiredMetadata: undefined,
+    maxOpenUploads: undefined,
+  });
   services = {
     store,
     catalog,
-    locker: createMemoryLocker({ timeoutMs: 1_000 }),
-    finisher: createFinisher({
-      store,
-      catalog,
-      verify: 'declared',
-      log,
-      onVerificationNeeded: (id) => waitingForVerification.push(id),
-    }),
+    locker,
+    finisher,
+    concatenator: createConcatenator({ store, locker, catalog, finisher, policy, active, log }),
     digests: new RunningDigests(),
-    active: new ActiveRequests(catalog),
+    active,
     log,
-    policy: createUploadPolicy({
-      maxSizeBytes: undefined,
-      allowedTypes: undefined,
-      requiredMetadata: undefined,
-      maxOpenUploads: undefined,
-    }),
+    policy,
     idleTimeoutMs: 0,
   };
   server = await startLoopbackServer((req, res) => {

@@ -293,17 +293,21 @@ describe('tus-js-client', () => {
     expect((await request('DELETE', await createUpload(server.filesUrl, 5), TUS)).status).toBe(204);
   });
 
-  it('parallelUploads is refused in words as long as concatenation is not announced', async () => {
-    expect(listOf(await request('OPTIONS', server.filesUrl), 'tus-extension')).not.toContain('concatenation');
+  it('parallelUploads: partial uploads, then a final one of their absolute URLs, without a length', async () => {
+    expect(listOf(await request('OPTIONS', server.filesUrl), 'tus-extension')).toContain('concatenation');
+    const urls: string[] = [];
+    for (const piece of ['one ', 'file']) {
+      const url = await createUpload(server.filesUrl, 4, { 'Upload-Concat': 'partial' });
+      await patch(url, 0, piece);
+      urls.push(url);
+    }
     const reply = await request('POST', server.filesUrl, {
       ...TUS,
-      'Upload-Length': '5',
-      'Upload-Concat': 'partial',
+      'Upload-Concat': `final;${urls.join(' ')}`,
     });
-    expect([reply.status, reply.body.toString()]).toEqual([
-      501,
-      expect.stringMatching(/concatenation.*parallelUploads/is),
-    ]);
+    expect(reply.status).toBe(201);
+    const url = new URL(reply.headers.location as string, server.filesUrl).href;
+    expect((await request('GET', url)).body.toString()).toBe('one file');
   });
 });
 

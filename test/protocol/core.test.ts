@@ -141,6 +141,9 @@ describe('OPTIONS', () => {
   it('"Tus-Extension … MUST be a comma-separated list of the extensions supported by the Server"', async () => {
     const reply = await request('OPTIONS', server.filesUrl);
     expect((reply.headers['tus-extension'] as string).split(',').sort()).toEqual([
+      'checksum',
+      'checksum-trailer',
+      'concatenation',
       'creation',
       'creation-defer-length',
       'creation-with-upload',
