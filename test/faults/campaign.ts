@@ -3,14 +3,21 @@
  * npm run test:faults -- --from 1000 --seeds 50
  * npm run test:faults -- --seed 17              one seed, with its trace
  * npm run test:faults -- --jobs 4               four seeds at once (default 2)
+ * npm run test:faults -- --topology s3          two processes over S3 and Redis, with failing S3 calls
  */
 import { parseArgs } from 'node:util';
 import { createFileTopology } from './file-topology.ts';
 import { describeFailure, runSeeds, seedRange } from './run-seeds.ts';
+import { createS3Topology, startS3Services } from './s3-topology.ts';
 import type { CreateTopology } from './topology.ts';
 
-const TOPOLOGIES: Record<string, CreateTopology> = {
-  file: createFileTopology,
+/** What a campaign runs against, and how to end what was started for it. */
+const TOPOLOGIES: Record<string, () => Promise<{ create: CreateTopology; stop(): Promise<void> }>> = {
+  file: async () => ({ create: createFileTopology, stop: async () => {} }),
+  s3: async () => {
+    const services = await startS3Services();
+    return { create: createS3Topology(services), stop: () => services.stop() };
+  },
 };
 
 const { values } = parseArgs({
@@ -23,8 +30,8 @@ const { values } = parseArgs({
   },
 });
 
-const createTopology = TOPOLOGIES[values.topology];
-if (createTopology === undefined) {
+const prepare = TOPOLOGIES[values.topology];
+if (prepare === undefined) {
   throw new Error(`--topology must be one of ${Object.keys(TOPOLOGIES).join(', ')}`);
 }
 const seeds =
@@ -33,11 +40,12 @@ const seeds =
     : [wholeNumber('seed', values.seed)];
 const isSingle = values.seed !== undefined;
 
+const topology = await prepare();
 const startedAt = performance.now();
 const results = await runSeeds({
   seeds,
   jobs: wholeNumber('jobs', values.jobs),
-  createTopology,
+  createTopology: topology.create,
   onResult(result) {
     if (result.failure !== undefined) return console.log(`\n${describeFailure(result)}\n`);
     if (isSingle) console.log(result.trace.join('\n'));
@@ -48,6 +56,8 @@ const results = await runSeeds({
     );
   },
 });
+
+await topology.stop();
 
 const failed = results.filter((result) => result.failure !== undefined);
 const kills = results.reduce((sum, result) => sum + result.kills, 0);

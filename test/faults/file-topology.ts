@@ -30,6 +30,7 @@ export async function createFileTopology(): Promise<Topology> {
 
   return {
     processCount: 1,
+    hasFailingCalls: false,
     origin: `http://127.0.0.1:${port}`,
     async start(_index, { signal, env } = {}) {
       server = await startServer({

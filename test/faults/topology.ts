@@ -14,6 +14,8 @@ export interface StartOptions {
  */
 export interface Topology {
   readonly processCount: number;
+  /** Calls of the servers fail on purpose: errors in their logs prove nothing. */
+  readonly hasFailingCalls: boolean;
   /** `http://127.0.0.1:port` of the process or the proxy; the same after every restart. */
   readonly origin: string;
   /** Resolves when process `index` takes requests. */
