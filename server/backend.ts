@@ -73,6 +73,7 @@ async function openStore(config: Config, redis: RedisConnection | undefined): Pr
       directory: join(config.dataDir, 'uploads'),
       expirationMs,
       fsync: config.fsync,
+      spoolBudgetBytes: config.spoolBudgetBytes,
       bufferBudgetBytes: config.bufferBudgetBytes,
     });
   }

@@ -133,7 +133,8 @@ export const SETTINGS = {
     section: 'storage',
     kind: size(0),
     default: '10GiB',
-    description: 'Disk space that the spool directory may take.',
+    description:
+      'Disk space for bytes that wait: S3 parts that do not fit into memory (half of it), and requests with a checksum until they are verified (the other half, or all of it where the store is files). One such request may not be larger.',
   }),
 
   maxSizeBytes: optional({

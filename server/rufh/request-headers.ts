@@ -3,7 +3,7 @@ import { parse as parseContentDisposition } from 'content-disposition';
 import type { Digest } from '../../stores/types.ts';
 import { HttpError } from '../errors.ts';
 import { hasBody, mediaTypeOf, OFFSET_CONTENT_TYPE, readContentLength } from '../tus/tus-headers.ts';
-import { parseDigestField } from '../uploads/digest-fields.ts';
+import { agreeOnDigest, parseDigestField } from '../uploads/digest-fields.ts';
 import { describeUpload, encodeUploadMetadata, parseUploadMetadata } from '../uploads/metadata.ts';
 import { PARTIAL_UPLOAD_TYPE } from './detect.ts';
 import { parseBooleanItem, parseCountItem } from './structured-fields.ts';
@@ -83,18 +83,13 @@ export function readCreationDigest(
   { completes, rawMetadata }: { completes: boolean; rawMetadata: string | undefined },
 ): Digest | undefined {
   const { declaredSha256Hex } = describeUpload(parseUploadMetadata(rawMetadata));
-  const digests = [
+  const digest = agreeOnDigest([
     parseDigestField('Repr-Digest', headers['repr-digest']),
     completes ? parseDigestField('Content-Digest', headers['content-digest']) : undefined,
     declaredSha256Hex === null ? undefined : { algorithm: 'sha-256' as const, hex: declaredSha256Hex },
-  ].filter((digest) => digest !== undefined);
+  ]);
   if (!completes) refuseContentDigest(headers);
-  if (new Set(digests.map((digest) => digest.hex)).size > 1) {
-    throw new HttpError('invalid_checksum', {
-      message: 'The request declares different digests of one upload.',
-    });
-  }
-  return digests[0];
+  return digest;
 }
 
 /** "the server SHOULD […] not append the content": bytes that are stored cannot be taken back, so we say no first. */

@@ -4,6 +4,7 @@ import { isPartialUpload } from '../../stores/concat-kind.ts';
 import { isUploadId } from '../../stores/upload-id.ts';
 import { HttpError } from '../errors.ts';
 import type { NewFinalUpload } from '../uploads/concatenation.ts';
+import { agreeOnDigest, parseDigestField } from '../uploads/digest-fields.ts';
 import { describeUpload, parseUploadMetadata } from '../uploads/metadata.ts';
 import { UploadHold } from '../uploads/upload-hold.ts';
 import type { Reply } from './reply.ts';
@@ -55,7 +56,10 @@ function readFinalRequest(request: SessionRequest): NewFinalUpload {
     partialIds,
     concat,
     rawMetadata,
-    declaredDigest: declaredSha256Hex === null ? undefined : { algorithm: 'sha-256', hex: declaredSha256Hex },
+    declaredDigest: agreeOnDigest([
+      parseDigestField('Repr-Digest', headers['repr-digest']),
+      declaredSha256Hex === null ? undefined : { algorithm: 'sha-256', hex: declaredSha256Hex },
+    ]),
     announcedSize: readDeclaredLength(headers),
   };
 }

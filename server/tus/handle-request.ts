@@ -7,6 +7,7 @@ import type { Reply } from './reply.ts';
 import { type SessionRequest, type SessionServices, TusSession } from './session.ts';
 import { isStockError, type StockHandlers, type StockReply } from './stock-handlers.ts';
 import { headerText, TUS_VERSION } from './tus-headers.ts';
+import { CHECKSUM_ALGORITHMS } from './upload-checksum.ts';
 
 /** Statuses of 500 and more that are no failure of ours. */
 const EXPECTED: readonly ErrorCode[] = ['shutting_down', 'unsupported_extension'];
@@ -49,6 +50,10 @@ function replyOf(session: TusSession, response: StockReply): Reply {
     headers[name] = value;
   }
   const { upload } = session;
+  if (session.method === 'OPTIONS' && session.store.extensions.includes('checksum')) {
+    // tus 1.0.0, Checksum: "The Tus-Checksum-Algorithm header MUST be included in the response to an OPTIONS request."
+    headers['tus-checksum-algorithm'] = CHECKSUM_ALGORITHMS;
+  }
   if (session.method === 'HEAD') {
     headers['cache-control'] = 'no-store';
     // tus 1.0.0: "the Upload-Metadata header and its value as specified by the Client during the creation."

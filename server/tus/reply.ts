@@ -26,6 +26,8 @@ export function sendReply(req: IncomingMessage, res: ServerResponse, reply: Repl
   if (reply.status !== 204) reply.headers['content-length'] = String(Buffer.byteLength(reply.body));
   if (req.method === 'HEAD' && reply.body === '') delete reply.headers['content-length'];
 
+  // A status of tus' own, which Node has no words for.
+  if (reply.status === 460) res.statusMessage = 'Checksum Mismatch';
   const mustLinger =
     hasBody(req.headers) && !req.readableEnded && unreadBytes(req) > KEEP_ALIVE_REMAINDER_BYTES;
   if (!mustLinger) {

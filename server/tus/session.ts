@@ -1,10 +1,11 @@
 import type { IncomingHttpHeaders, IncomingMessage } from 'node:http';
 import type { Lock } from '@tus/utils';
 import { isStoreError } from '../../stores/errors.ts';
-import type { BodyEnd, StoredUpload } from '../../stores/types.ts';
+import type { BodyChecksum, BodyEnd, Digest, StoredUpload } from '../../stores/types.ts';
 import { HttpError } from '../errors.ts';
 import type { UploadPolicy } from '../policy/upload-policy.ts';
 import type { NewUpload } from '../uploads/create-upload.ts';
+import { agreeOnDigest, parseDigestField } from '../uploads/digest-fields.ts';
 import { describeUpload, parseUploadMetadata } from '../uploads/metadata.ts';
 import { UploadHold, type UploadServices } from '../uploads/upload-hold.ts';
 import { readPartialConcat } from './final-request.ts';
@@ -19,6 +20,7 @@ import {
   readUploadLength,
   readUploadOffset,
 } from './tus-headers.ts';
+import { readUploadChecksum } from './upload-checksum.ts';
 
 export type SessionServices = UploadServices;
 
@@ -48,6 +50,9 @@ export class TusSession implements StockRequestPort {
   readonly #request: SessionRequest;
   readonly #headers: IncomingHttpHeaders;
   readonly #policy: UploadPolicy;
+  #checksum: BodyChecksum | undefined;
+  /** Upload-Length of a body that has to be verified first: "the upload […] MUST NOT be updated" before that. */
+  #lengthToDeclare: number | undefined;
 
   constructor(services: SessionServices, request: SessionRequest) {
     this.#request = request;
@@ -67,7 +72,7 @@ export class TusSession implements StockRequestPort {
       getExpiration: () => 0,
       create: () => hold.create(this.#newUpload(), this.#followingBytes()),
       getUpload: () => this.#open(),
-      declareUploadLength: (_id, size) => hold.declareLength(size),
+      declareUploadLength: (_id, size) => this.#declareLength(size),
       remove: async () => {
         await this.#open();
         await hold.remove();
@@ -104,6 +109,8 @@ export class TusSession implements StockRequestPort {
       readUploadOffset(headers);
       const size = readDeclaredLength(headers);
       if (size !== undefined) this.#policy.checkSize(size);
+      this.#readDigest();
+      this.#checksum = readUploadChecksum(this.#request.raw);
     }
     if (this.method === 'POST') {
       const { size } = this.#newUpload();
@@ -112,6 +119,8 @@ export class TusSession implements StockRequestPort {
       if (bodyBytes !== undefined && bodyBytes > (size ?? (this.maxSize || Number.MAX_SAFE_INTEGER))) {
         throw new HttpError('body_too_large');
       }
+      if (mediaTypeOf(headers) === OFFSET_CONTENT_TYPE)
+        this.#checksum = readUploadChecksum(this.#request.raw);
     }
   }
 
@@ -125,7 +134,7 @@ export class TusSession implements StockRequestPort {
     if (hasBody(this.#headers)) {
       const end = await this.#receive(maxBodySize);
       // The 201 of a creation tells the client how far it came: only a body that is too long is refused there.
-      if (end !== 'end' && (this.method === 'PATCH' || end === 'limit')) {
+      if (end !== 'end' && (this.method === 'PATCH' || end === 'limit' || end === 'checksum_mismatch')) {
         if (this.method === 'POST') await hold.discard();
         throw hold.unfinishedBody(end);
       }
@@ -136,15 +145,25 @@ export class TusSession implements StockRequestPort {
   }
 
   async #receive(limit: number): Promise<BodyEnd> {
+    const hold = this.#hold;
+    const size = this.#lengthToDeclare;
+    // The stock handler has set it, when we did not declare it.
+    if (size !== undefined && hold.upload !== undefined) hold.upload.size = undefined;
     try {
-      return await this.#hold.receive(this.#request.raw, {
+      const end = await hold.receive(this.#request.raw, {
         limit,
         expectedBytes: readContentLength(this.#headers),
+        checksum: this.#checksum,
       });
+      if (size !== undefined && end === 'end') {
+        await hold.declareLength(size);
+        await hold.conclude();
+      }
+      return end;
     } catch (error) {
       // Nobody learns the address of this upload: on a full disk it would be in the way until it expires, as it
       // still is when this fails too.
-      if (this.method === 'POST' && isStoreError(error, 'storage_full')) {
+      if (this.method === 'POST' && leavesNothing(error)) {
         await this.#hold.discard().catch(() => {});
       }
       throw error;
@@ -157,7 +176,20 @@ export class TusSession implements StockRequestPort {
     }
     const upload = await this.#hold.open({ for: 'write', requestOffset: readUploadOffset(this.#headers) });
     this.#checkDeclaredLength(upload);
+    const digest = this.#readDigest();
+    const isAtOffset = readUploadOffset(this.#headers) === upload.offset;
+    if (digest !== undefined && isAtOffset) await this.#hold.declareDigest(digest);
     return upload;
+  }
+
+  async #declareLength(size: number): Promise<void> {
+    if (this.#checksum !== undefined && hasBody(this.#headers)) this.#lengthToDeclare = size;
+    else await this.#hold.declareLength(size);
+  }
+
+  /** RFC 9530: of all of the upload, whatever part of it this request has. */
+  #readDigest(): Digest | undefined {
+    return parseDigestField('Repr-Digest', this.#headers['repr-digest']);
   }
 
   /** tus 1.0.0, creation-defer-length: "Once set the length MUST NOT be changed." */
@@ -178,8 +210,10 @@ export class TusSession implements StockRequestPort {
     return {
       size,
       rawMetadata: header === '' ? undefined : header,
-      declaredDigest:
+      declaredDigest: agreeOnDigest([
+        this.#readDigest(),
         declaredSha256Hex === null ? undefined : { algorithm: 'sha-256', hex: declaredSha256Hex },
+      ]),
       concat: readPartialConcat(this.#headers),
       client: this.#request.client,
     };
@@ -189,4 +223,10 @@ export class TusSession implements StockRequestPort {
   #followingBytes(): number | undefined {
     return mediaTypeOf(this.#headers) === OFFSET_CONTENT_TYPE ? readContentLength(this.#headers) : undefined;
   }
+}
+
+/** Whether a creation that fails so has stored nothing of its body. */
+function leavesNothing(error: unknown): boolean {
+  if (error instanceof HttpError) return /^(invalid|unsupported)_checksum$/.test(error.code);
+  return isStoreError(error, 'storage_full') || isStoreError(error, 'checksum_body_too_large');
 }

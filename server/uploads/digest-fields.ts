@@ -29,6 +29,21 @@ export function parseDigestField(name: string, text: string | string[] | undefin
   return digest;
 }
 
+/**
+ * The digest of one upload that is declared in several places of a request.
+ *
+ * @throws HttpError invalid_checksum
+ */
+export function agreeOnDigest(digests: readonly (Digest | undefined)[]): Digest | undefined {
+  const declared = digests.filter((digest) => digest !== undefined);
+  if (new Set(declared.map(({ hex }) => hex)).size > 1) {
+    throw new HttpError('invalid_checksum', {
+      message: 'The request declares different digests of one upload.',
+    });
+  }
+  return declared[0];
+}
+
 /** The header's value for a digest in hexadecimal. */
 export function digestField(sha256Hex: string): string {
   return `sha-256=:${Buffer.from(sha256Hex, 'hex').toString('base64')}:`;

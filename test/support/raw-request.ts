@@ -4,6 +4,8 @@ import type { HttpReply } from './tus.ts';
 
 export interface RawReply {
   status: number;
+  /** The words behind it. */
+  reason: string;
   /** Names in lower case. A repeated header's last value wins. */
   headers: Record<string, string>;
   body: string;
@@ -62,7 +64,8 @@ function parseReply(received: Buffer, hasNoBody: boolean): RawReply | undefined 
   const headEnd = received.indexOf('\r\n\r\n');
   if (headEnd === -1) return undefined;
   const [statusLine = '', ...lines] = received.subarray(0, headEnd).toString('latin1').split('\r\n');
-  const status = Number(/^HTTP\/1\.1 (\d{3})/.exec(statusLine)?.[1]);
+  const [, code, reason = ''] = /^HTTP\/1\.1 (\d{3}) ?(.*)/.exec(statusLine) ?? [];
+  const status = Number(code);
   const rest = received.subarray(headEnd + 4);
   if (status < 200) return parseReply(rest, hasNoBody);
   const headers = Object.fromEntries(
@@ -73,7 +76,7 @@ function parseReply(received: Buffer, hasNoBody: boolean): RawReply | undefined 
   );
   const length = hasNoBody || status === 204 || status === 304 ? 0 : Number(headers['content-length'] ?? 0);
   if (rest.length < length) return undefined;
-  return { status, headers, body: rest.subarray(0, length).toString('utf8') };
+  return { status, reason, headers, body: rest.subarray(0, length).toString('utf8') };
 }
 
 export interface OpenRequest {
