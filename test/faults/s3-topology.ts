@@ -69,7 +69,7 @@ export function createS3Topology({ s3, redis }: S3Services): CreateTopology {
       LANDFALL_REDIS_URL: redis.url,
       LANDFALL_REDIS_PREFIX: redisPrefix,
       // A killed holder's lock lives on for this long, and every seed kills some.
-      LANDFALL_LOCK_TTL: '1s',
+      LANDFALL_LOCK_TTL: '2s',
       LANDFALL_LOG_LEVEL: 'error',
       AWS_ACCESS_KEY_ID: s3.accessKeyId,
       AWS_SECRET_ACCESS_KEY: s3.secretAccessKey,
