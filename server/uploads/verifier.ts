@@ -62,8 +62,14 @@ export function createVerifier({ store, catalog, finisher, log }: VerifierOption
   function enqueue(id: string): void {
     if (stop.signal.aborted) return;
     waiting.add(id);
+    start();
+  }
+
+  function start(): void {
     running ??= run().finally(() => {
       running = undefined;
+      // Somebody may have come after the loop had seen its end.
+      if (waiting.size > 0 && !stop.signal.aborted) start();
     });
   }
 
