@@ -21,6 +21,7 @@ import { createFinisher } from './uploads/finish.ts';
 import { mountUploadRoutes } from './uploads/routes.ts';
 import { RunningDigests } from './uploads/running-digests.ts';
 import { createSweeper } from './uploads/sweep.ts';
+import type { UploadServices } from './uploads/upload-hold.ts';
 import { createVerifier } from './uploads/verifier.ts';
 
 /** Room for long metadata: Node's default of 16 KiB would refuse it with a bare 431. */
@@ -113,28 +114,27 @@ export async function buildApp(config: Config, overrides: AppOverrides = {}): Pr
     );
   });
 
+  const services: UploadServices = {
+    store,
+    locker,
+    catalog,
+    finisher,
+    concatenator,
+    digests,
+    active,
+    log,
+    policy,
+    idleTimeoutMs: config.idleTimeoutMs,
+  };
   const tus = mountTus(fastify, {
-    services: {
-      store,
-      locker,
-      catalog,
-      finisher,
-      concatenator,
-      digests,
-      active,
-      log,
-      policy,
-      idleTimeoutMs: config.idleTimeoutMs,
-    },
+    services,
     basePath: config.basePath,
     publicUrl: config.publicUrl,
     expirationMs: config.expirationMs,
     cors,
   });
   mountUploadRoutes(fastify, {
-    catalog,
-    store,
-    finisher,
+    services,
     basePath: config.basePath,
     requireAdmin: createAdminGuard({ isEnabled: config.isAdminServed, token: config.adminToken }),
   });

@@ -130,15 +130,20 @@ export function createFinisher(options: FinisherOptions): Finisher {
   async function settle(id: string, sha256: string | null): Promise<UploadRecord | undefined> {
     const record = await catalog.get(id);
     if (!record) return undefined;
-    const isMismatch = record.declaredSha256 !== null && record.declaredSha256 !== sha256;
+    const isMismatch = ({ declaredSha256 }: UploadRecord) =>
+      declaredSha256 !== null && declaredSha256 !== sha256;
     const patch = { sha256, updatedAtMs: now() };
-    if (!isMismatch) return catalog.transition(id, ['received', 'processing'], 'ready', patch);
-    const rejected = await catalog.transition(id, ['received', 'processing'], 'rejected', {
+    if (!isMismatch(record)) {
+      const ready = await catalog.transition(id, ['received', 'processing'], 'ready', patch);
+      // A digest may have been declared since the record was read.
+      if (ready === undefined || !isMismatch(ready)) return ready;
+    }
+    const rejected = await catalog.transition(id, ['received', 'processing', 'ready'], 'rejected', {
       ...patch,
       reasonCode: 'checksum_mismatch',
       reason: 'The SHA-256 of what arrived is not the one that was declared.',
     });
-    if (rejected) log.warn({ uploadId: id, declared: record.declaredSha256, sha256 }, 'upload rejected');
+    if (rejected) log.warn({ uploadId: id, declared: rejected.declaredSha256, sha256 }, 'upload rejected');
     return rejected;
   }
 

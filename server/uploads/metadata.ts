@@ -125,7 +125,7 @@ function parseChecksum(text: string | undefined): string | null {
 }
 
 /** 64 characters are hexadecimal, 44 base64: neither can be mistaken for the other. */
-function decodeDigest(digest: string): Buffer | undefined {
+export function decodeDigest(digest: string): Buffer | undefined {
   if (/^[0-9a-f]{64}$/i.test(digest)) return Buffer.from(digest, 'hex');
   if (/^[A-Za-z0-9+/]{43}=$/.test(digest)) return Buffer.from(digest, 'base64');
   return undefined;

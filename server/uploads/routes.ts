@@ -5,17 +5,15 @@ import {
   type UploadCatalog,
   type UploadRecord,
   type UploadState,
-  type UploadStore,
 } from '../../stores/types.ts';
 import { HttpError } from '../errors.ts';
 import type { RequireAdmin } from '../plugins/admin.ts';
 import { isPartialRecord } from './concat-records.ts';
-import type { Finisher } from './finish.ts';
+import { declareDigest } from './declare-digest.ts';
+import type { UploadServices } from './upload-hold.ts';
 
 export interface UploadRoutesOptions {
-  catalog: UploadCatalog;
-  store: UploadStore;
-  finisher: Finisher;
+  services: UploadServices;
   requireAdmin: RequireAdmin;
   basePath: string;
 }
@@ -27,11 +25,12 @@ const MAX_LIMIT = 1000;
 type ListQuery = Partial<Record<'state' | 'group' | 'limit' | 'cursor', string | string[]>>;
 
 /**
- * `GET /uploads` (the operator's) and `GET /uploads/:id` (for whoever holds the id: it is as unguessable as the
- * upload's URL). Neither answers other origins.
+ * `GET /uploads` (the operator's), and `GET` and `PATCH /uploads/:id` (for whoever holds the id: it is as unguessable
+ * as the upload's URL). None of them answers other origins.
  */
 export function mountUploadRoutes(app: FastifyInstance, options: UploadRoutesOptions): void {
-  const { catalog, store, finisher, requireAdmin, basePath } = options;
+  const { services, requireAdmin, basePath } = options;
+  const { catalog, store, finisher } = services;
 
   app.get<{ Querystring: ListQuery }>('/uploads', async (request, reply) => {
     requireAdmin(request);
@@ -52,6 +51,11 @@ export function mountUploadRoutes(app: FastifyInstance, options: UploadRoutesOpt
     const { id } = request.params;
     const record = (await catalog.get(id)) ?? (await finisher.ensureRecord(await store.getUpload(id)));
     return presentUpload(record, basePath);
+  });
+
+  app.patch<{ Params: { id: string } }>('/uploads/:id', async (request, reply) => {
+    reply.header('cache-control', 'no-store');
+    return presentUpload(await declareDigest(services, request.params.id, request), basePath);
   });
 
   app.get('/uploads/summary', async (request, reply) => {

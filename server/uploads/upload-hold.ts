@@ -205,9 +205,28 @@ export class UploadHold implements ActiveRequest {
     await this.#services.catalog.update(this.id, { size });
   }
 
+  /**
+   * Keeps the digest that the whole upload must have, while it can still be verified. The same one again changes nothing.
+   *
+   * @throws StoreError; HttpError digest_conflict, digest_too_late
+   */
   async declareDigest(digest: Digest): Promise<void> {
-    await this.#services.store.declareDigest(this.#known(), digest, this.#held());
-    await this.#services.catalog.update(this.id, { declaredSha256: digest.hex });
+    const { store, catalog } = this.#services;
+    const upload = this.#known();
+    if (upload.declaredDigest?.hex === digest.hex) return;
+    if (upload.declaredDigest !== undefined) throw new HttpError('digest_conflict');
+    const record = await this.record();
+    if (record.state === 'ready' && record.sha256 === digest.hex) return;
+    if (record.state === 'receiving') {
+      await store.declareDigest(upload, digest, this.#held());
+      await catalog.update(this.id, { declaredSha256: digest.hex });
+      return;
+    }
+    // Whoever verifies does so without the lock, and goes by the record.
+    const patch = { declaredSha256: digest.hex };
+    const isInTime = await catalog.transition(this.id, ['received', 'processing'], 'received', patch);
+    if (isInTime === undefined) throw new HttpError('digest_too_late');
+    await store.declareDigest(upload, digest, this.#held());
   }
 
   /** Appends a body and, when it was the last one, finishes the upload. A full upload then ends with `end`. */
