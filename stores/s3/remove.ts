@@ -3,7 +3,7 @@ import type { StoreContext } from './context.ts';
 import type { InfoVersion } from './info.ts';
 import { isS3Failure } from './port.ts';
 import { toStoreError, withRetries } from './retry.ts';
-import { isExpired, listTails } from './state.ts';
+import { listTails } from './state.ts';
 import { deleteTails } from './stored-bytes.ts';
 
 /** Abort calls until S3 says that there is no such upload: parts that were on their way may land in between. */
@@ -23,23 +23,6 @@ export async function removeStoredUpload(context: StoreContext, id: string): Pro
   const foundSomething = await clearRemains(context, version);
   if (wasGone && !foundSomething)
     throw new StoreError('upload_gone', 'the upload was deleted or has expired');
-}
-
-/** The tombstone. With `onlyExpired`, undefined when the upload turns out to be alive, finishing or gone. */
-export async function buryExpired(
-  context: StoreContext,
-  seen: InfoVersion,
-): Promise<InfoVersion | undefined> {
-  const nowMs = context.environment.nowMs();
-  let isAlive = false;
-  const version = await context.infos.change(seen, (info) => {
-    isAlive =
-      context.rules.conditionalExpiry &&
-      info.state !== 'gone' &&
-      !isExpired(context, info, context.clockSkewMs);
-    return isAlive || info.state === 'gone' ? undefined : { ...info, state: 'gone', goneAtMs: nowMs };
-  });
-  return isAlive ? undefined : version;
 }
 
 async function buryUpload(context: StoreContext, seen: InfoVersion): Promise<InfoVersion> {

@@ -1,11 +1,14 @@
 import { StoreError } from '../errors.ts';
 import type { StoredUpload } from '../types.ts';
 import type { StoreContext } from './context.ts';
+import { goneError, isExpired, readLiveInfo } from './expiry.ts';
 import { contiguousParts, endOfParts, type Grid, parseTailName, type Tail } from './grid.ts';
 import type { InfoVersion, UploadInfo } from './info.ts';
 import type { CachedPartList } from './part-list-cache.ts';
 import { isS3Failure, type ListedPart, type ObjectHead } from './port.ts';
 import { toStoreError, withRetries } from './retry.ts';
+
+export { isExpired, readLiveInfo };
 
 /** What is stored of an upload, as one tenure of its lock knows it. */
 export interface GridState {
@@ -111,22 +114,6 @@ export function toCacheEntry(state: GridState): CachedPartList {
     deadTails: state.deadTails.slice(),
     offset: state.offset,
   };
-}
-
-export function isExpired(context: StoreContext, info: UploadInfo, marginMs = 0): boolean {
-  return (
-    info.state === 'open' &&
-    info.expiresAtMs !== null &&
-    context.environment.nowMs() > info.expiresAtMs + marginMs
-  );
-}
-
-/** Throws upload_not_found, upload_gone. */
-export async function readLiveInfo(context: StoreContext, id: string): Promise<InfoVersion> {
-  const version = await context.infos.read(id);
-  if (version.info.state === 'gone') throw gone();
-  if (isExpired(context, version.info)) throw gone();
-  return version;
 }
 
 export async function headOriginal(context: StoreContext, id: string): Promise<ObjectHead | undefined> {
@@ -258,17 +245,13 @@ function chooseTail(tails: Tail[], end: number, grid: Grid): { tail: Tail | unde
 async function withoutMultipart(context: StoreContext, seen: InfoVersion): Promise<GridState> {
   const { id } = seen.info;
   const head = await headOriginal(context, id);
-  if (head === undefined && !context.rules.recheckMissing) throw gone();
+  if (head === undefined && !context.rules.recheckMissing) throw goneError();
   const version = await readLiveInfo(context, id);
   if (head === undefined || version.info.size === null) {
     throw new StoreError('store_unavailable', 'the multipart upload is missing and there is no original yet');
   }
   if (head.size !== version.info.size) throw wrongSize(id);
   return { ...emptyState(version), parts: undefined, offset: version.info.size, isComplete: true };
-}
-
-function gone(): StoreError {
-  return new StoreError('upload_gone', 'the upload was deleted or has expired');
 }
 
 function changed(): StoreError {

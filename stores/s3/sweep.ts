@@ -1,10 +1,11 @@
 import type { StoreContext } from './context.ts';
+import { buryExpired, isExpired } from './expiry.ts';
 import type { InfoVersion } from './info.ts';
 import { type ListedUpload, listStoredUploads } from './listing.ts';
 import type { MultipartMarker } from './port.ts';
-import { buryExpired, clearRemains } from './remove.ts';
+import { clearRemains } from './remove.ts';
 import { withRetries } from './retry.ts';
-import { headOriginal, isExpired, listTails } from './state.ts';
+import { headOriginal, listTails } from './state.ts';
 import { deleteTails } from './stored-bytes.ts';
 
 export interface SweepResult {
@@ -57,6 +58,12 @@ export async function sweepUpload(context: StoreContext, seen: InfoVersion): Pro
     }
     return false;
   }
+  if (isExpired(context, info, clockSkewMs)) {
+    const gone = await buryExpired(context, seen);
+    if (gone === undefined) return false;
+    await clearRemains(context, gone);
+    return true;
+  }
   if (info.state === 'finishing') {
     // Tails are only of use until there is an object. An upload without one is completed by whoever opens it.
     const head = await headOriginal(context, info.id);
@@ -67,13 +74,8 @@ export async function sweepUpload(context: StoreContext, seen: InfoVersion): Pro
       info.id,
       tails.map((tail) => tail.name),
     );
-    return false;
   }
-  if (!isExpired(context, info, clockSkewMs)) return false;
-  const gone = await buryExpired(context, seen);
-  if (gone === undefined) return false;
-  await clearRemains(context, gone);
-  return true;
+  return false;
 }
 
 /**

@@ -5,6 +5,7 @@ import { StoreError } from '../errors.ts';
 import type { AppendOptions, AppendResult, BodyEnd, StoredUpload } from '../types.ts';
 import type { Reservation } from './budget.ts';
 import type { StoreContext } from './context.ts';
+import { isExpired } from './expiry.ts';
 import {
   choosePartSize,
   contiguousParts,
@@ -15,7 +16,7 @@ import {
 } from './grid.ts';
 import { GridSink } from './grid-sink.ts';
 import type { PartBuffer } from './part-buffer.ts';
-import { type GridState, isExpired, stateOf, toCacheEntry } from './state.ts';
+import { type GridState, stateOf, toCacheEntry } from './state.ts';
 import { deleteTails, loadTail } from './stored-bytes.ts';
 
 /** A request that comes in the first quarter of the upload's time does not have to extend it. */
@@ -132,7 +133,7 @@ async function commit(
 }
 
 /** Rule: expiry is extended, conditionally, before bytes are accepted. */
-async function extendExpiry(context: StoreContext, state: GridState): Promise<void> {
+export async function extendExpiry(context: StoreContext, state: GridState): Promise<void> {
   const { expirationMs, environment, infos } = context;
   const nowMs = environment.nowMs();
   const { expiresAtMs } = state.version.info;
