@@ -17,6 +17,8 @@ export interface UploadPlan {
   faults: number;
   /** Deletes the upload when it has got this far. */
   deletesAtByte: number | undefined;
+  /** Requests have `Upload-Checksum`, and some bodies are not what it says. */
+  hasChecksums: boolean;
 }
 
 const MIB = 1024 * 1024;
@@ -49,6 +51,7 @@ export function planUpload(random: Random, seed: string): UploadPlan {
     endsWithEmptyPatch: random.chance(0.15),
     faults: random.int(2, 7),
     deletesAtByte: random.chance(0.06) ? random.int(0, size) : undefined,
+    hasChecksums: random.chance(0.3),
   };
 }
 

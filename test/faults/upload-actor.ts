@@ -1,3 +1,4 @@
+import { createHash } from 'node:crypto';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { type ConnectionFault, type Exchange, exchange, type FaultyRequest, type Outcome } from './client.ts';
 import { nextWriteBytes, type UploadPlan } from './plan.ts';
@@ -51,7 +52,8 @@ export class UploadActor {
     this.#log(
       `${content.length} bytes, ${how.requestBytes} per request, ${how.faults} faults` +
         `${how.hasDeferredLength ? ', deferred length' : ''}${how.sendsDataOnCreation ? ', data on creation' : ''}` +
-        `${how.isChunked ? ', chunked' : ''}${how.metadata.includes('checksum') ? ', sha256 declared' : ''}`,
+        `${how.isChunked ? ', chunked' : ''}${how.metadata.includes('checksum') ? ', sha256 declared' : ''}` +
+        `${how.hasChecksums ? ', checksums' : ''}`,
     );
     try {
       await this.#create();
@@ -86,7 +88,7 @@ export class UploadActor {
             ...(hasDeferredLength
               ? { 'Upload-Defer-Length': '1' }
               : { 'Upload-Length': `${content.length}` }),
-            ...(body === undefined ? {} : OFFSET_TYPE),
+            ...(body === undefined ? {} : { ...OFFSET_TYPE, ...this.#checksumOf(body) }),
           },
           ...(body === undefined ? {} : { body, isChunked }),
         },
@@ -145,6 +147,10 @@ export class UploadActor {
   async #send(offset: number): Promise<void> {
     const fault = this.#pickFault(['kill', 'terminate', 'cut', 'stall', 'rival']);
     const request = this.#patchAt(offset);
+    if (this.#plan.hasChecksums && request.body.length > 0 && this.#random.chance(0.25)) {
+      await this.#sendDamaged(request, fault);
+      return;
+    }
     const sent = this.#request(request, fault);
     const rival = fault?.kind === 'rival' ? this.#rivalOf(offset) : undefined;
     this.#offset = undefined;
@@ -158,6 +164,19 @@ export class UploadActor {
     if (request.headers['Upload-Length'] !== undefined) this.#isLengthKnown = true;
     // A client need not ask after a 204; some do.
     if (rival === undefined && this.#random.chance(0.8)) this.#offset = this.#acknowledged;
+  }
+
+  /** Bytes that are not what their checksum says: whatever happens to this request, none of them may ever count. */
+  async #sendDamaged(request: FaultyRequest & { body: Buffer }, fault: Fault | undefined): Promise<void> {
+    const body = Buffer.from(request.body);
+    const at = this.#random.int(0, body.length - 1);
+    body.writeUInt8(body.readUInt8(at) ^ 0xff, at);
+    this.#log(`byte ${at} of the next PATCH is damaged`);
+    this.#offset = undefined;
+    const outcome = await this.#request({ ...request, body }, fault?.kind === 'rival' ? undefined : fault);
+    // 409: a request that was given up as lost has arrived meanwhile.
+    if (outcome.status !== 460 && outcome.status !== 409) this.#expectRetry(outcome, 'damaged PATCH');
+    await this.#pause();
   }
 
   /** The same bytes once more on another connection, as a client does whose first one hangs somewhere. */
@@ -183,6 +202,7 @@ export class UploadActor {
         ...OFFSET_TYPE,
         'Upload-Offset': `${offset}`,
         ...(declaresLength ? { 'Upload-Length': `${content.length}` } : {}),
+        ...this.#checksumOf(body),
       },
       body,
       isChunked,
@@ -336,6 +356,11 @@ export class UploadActor {
   #piece(offset: number): Buffer {
     const { content, requestBytes } = this.#plan;
     return content.subarray(offset, Math.min(content.length, offset + requestBytes));
+  }
+
+  #checksumOf(body: Buffer): Record<string, string> {
+    if (!this.#plan.hasChecksums) return {};
+    return { 'Upload-Checksum': `sha1 ${createHash('sha1').update(body).digest('base64')}` };
   }
 
   #pickFault(kinds: Fault['kind'][], probability = 0.55): Fault | undefined {
