@@ -70,6 +70,8 @@ export function createS3Topology({ s3, redis }: S3Services): CreateTopology {
       LANDFALL_REDIS_PREFIX: redisPrefix,
       // A killed holder's lock lives on for this long, and every seed kills some.
       LANDFALL_LOCK_TTL: '2s',
+      // Also how long the sweep of a killed process keeps the others from sweeping.
+      LANDFALL_SWEEP_INTERVAL: '500ms',
       LANDFALL_LOG_LEVEL: 'error',
       AWS_ACCESS_KEY_ID: s3.accessKeyId,
       AWS_SECRET_ACCESS_KEY: s3.secretAccessKey,
