@@ -49,6 +49,7 @@ export class TusSession implements StockRequestPort {
   readonly #hold: UploadHold;
   readonly #request: SessionRequest;
   readonly #headers: IncomingHttpHeaders;
+  #wanted: NewUpload | undefined;
   readonly #policy: UploadPolicy;
   #checksum: BodyChecksum | undefined;
   /** Upload-Length of a body that has to be verified first: "the upload […] MUST NOT be updated" before that. */
@@ -203,7 +204,13 @@ export class TusSession implements StockRequestPort {
     if (upload.offset + (readContentLength(this.#headers) ?? 0) > size) throw new HttpError('body_too_large');
   }
 
+  /** Read once: it is wanted to check the request, and again to create the upload. */
   #newUpload(): NewUpload {
+    this.#wanted ??= this.#readNewUpload();
+    return this.#wanted;
+  }
+
+  #readNewUpload(): NewUpload {
     const { size } = readUploadLength(this.#headers);
     const header = headerText(this.#headers, 'upload-metadata');
     const { declaredSha256Hex } = describeUpload(parseUploadMetadata(header));
