@@ -26,6 +26,8 @@ export const REQUIRED_PACKAGES: readonly RequiredPackage[] = [
     purpose: 'setting the S3 server up',
   },
   { name: 'curl', programs: ['curl'], purpose: 'uploads by a client that knows nothing of us' },
+  { name: 'caddy', programs: ['caddy'], purpose: 'the example of a reverse proxy under docs/deploy' },
+  { name: 'nginx', programs: ['nginx'], purpose: 'the other example of a reverse proxy' },
 ];
 
 export interface ProvisionOptions {
