@@ -290,5 +290,5 @@ function isFull({ size, offset }: UploadRecord): boolean {
 }
 
 function ignoreNotFound(error: unknown): void {
-  if (!isStoreError(error, 'upload_not_found')) throw error;
+  if (!isStoreError(error, 'upload_not_found') && !isStoreError(error, 'upload_gone')) throw error;
 }

@@ -1,3 +1,4 @@
+import { isPartialUpload } from '../concat-kind.ts';
 import { StoreError } from '../errors.ts';
 import type { StoredUpload, UploadLock } from '../types.ts';
 import { objectAttributes } from './attributes.ts';
@@ -40,7 +41,7 @@ export async function completeUpload(
   upload.storeState = state;
   upload.offset = state.offset;
   upload.isComplete = true;
-  upload.expiresAtMs = undefined;
+  if (!isPartialUpload(upload.concat)) upload.expiresAtMs = undefined;
   context.tailMemory.drop(upload.id);
   // Tails have no use once there is an object. What fails here, or lands late, is left to the sweep.
   await deleteTails(context, upload.id, state.deadTails.splice(0));

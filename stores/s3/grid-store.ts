@@ -1,8 +1,10 @@
 import type { Readable } from 'node:stream';
+import { isPartialUpload } from '../concat-kind.ts';
 import { StoreError } from '../errors.ts';
 import {
   type AppendOptions,
   type AppendResult,
+  type ConcatenatingStore,
   type Digest,
   type OpenIntent,
   type OriginalReader,
@@ -10,7 +12,9 @@ import {
   type UploadLock,
 } from '../types.ts';
 import { isUploadId } from '../upload-id.ts';
+import { concatenateObjects, planPartials } from './concatenate.ts';
 import type { StoreContext } from './context.ts';
+import { isExpired } from './expiry.ts';
 import { completeUpload } from './finish.ts';
 import type { UploadInfo } from './info.ts';
 import { listStoredUploads } from './listing.ts';
@@ -27,6 +31,7 @@ export interface GridStore {
   declareLength(upload: StoredUpload, size: number, lock: UploadLock): Promise<void>;
   declareDigest(upload: StoredUpload, digest: Digest, lock: UploadLock): Promise<void>;
   append(upload: StoredUpload, body: Readable, options: AppendOptions): Promise<AppendResult>;
+  readonly concatenation: ConcatenatingStore;
   complete(upload: StoredUpload, lock: UploadLock): Promise<void>;
   removeUpload(id: string, lock: UploadLock): Promise<void>;
   listUploads(onDamaged?: (id: string, error: unknown) => void): AsyncIterable<StoredUpload>;
@@ -57,13 +62,22 @@ export function createGridStore(context: StoreContext): GridStore {
     }
   }
 
+  async function createFrom(info: UploadInfo, upload: StoredUpload): Promise<StoredUpload> {
+    const version = await infos.create(info);
+    upload.expiresAtMs = info.expiresAtMs ?? undefined;
+    upload.storeState = emptyState(version);
+    return upload;
+  }
+
   return {
-    async create(upload) {
-      const info = newInfo(upload, context);
-      const version = await infos.create(info);
-      upload.expiresAtMs = info.expiresAtMs ?? undefined;
-      upload.storeState = emptyState(version);
-      return upload;
+    create: (upload) => createFrom(newInfo(upload, context), upload),
+
+    concatenation: {
+      async plan(final, partials) {
+        const planned = await planPartials(context, partials);
+        return createFrom({ ...newInfo(final, context), partials: planned }, final);
+      },
+      putTogether: (final, options) => concatenateObjects(context, final, options),
     },
 
     async openUpload(id, intent, lock) {
@@ -135,7 +149,7 @@ async function readListed(
 ): Promise<GridState> {
   if (originalSize === undefined) return readState(context, id);
   const version = await context.infos.read(id);
-  if (version.info.state === 'gone') throw gone();
+  if (version.info.state === 'gone' || isExpired(context, version.info)) throw gone();
   if (version.info.size !== originalSize) return readState(context, id);
   return { ...emptyState(version), parts: undefined, offset: originalSize, isComplete: true };
 }
@@ -174,6 +188,7 @@ function withLength(info: UploadInfo, size: number, context: StoreContext): Uplo
 
 function toStoredUpload(state: GridState): StoredUpload {
   const { info } = state.version;
+  const isKept = info.state === 'finishing' && !isPartialUpload(info.concat ?? undefined);
   const upload = new StoredUpload({
     id: info.id,
     size: info.size ?? undefined,
@@ -182,7 +197,8 @@ function toStoredUpload(state: GridState): StoredUpload {
     concat: info.concat ?? undefined,
     declaredDigest: info.declaredDigest ?? undefined,
     createdAtMs: info.createdAtMs,
-    expiresAtMs: info.state === 'finishing' ? undefined : (info.expiresAtMs ?? undefined),
+    partialIds: info.partials?.map((partial) => partial.id),
+    expiresAtMs: isKept ? undefined : (info.expiresAtMs ?? undefined),
     isComplete: state.isComplete,
   });
   upload.storeState = state;

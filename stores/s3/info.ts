@@ -21,6 +21,8 @@ export interface UploadInfo {
   size: number | null;
   rawMetadata: string | null;
   concat: string | null;
+  /** Of a final upload: what it is made of, in order. */
+  partials?: PlannedPartial[];
   declaredDigest: Digest | null;
   createdAtMs: number;
   /** When it expires if it stays unfinished; null: never. */
@@ -30,6 +32,13 @@ export interface UploadInfo {
   multipartId: string | null;
   state: InfoState;
   goneAtMs: number | null;
+}
+
+/** A finished partial upload as it was when the final one was planned. */
+export interface PlannedPartial {
+  id: string;
+  size: number;
+  etag: string;
 }
 
 /** An info object as read or written, with the entity tag that the next conditional PUT names. */
@@ -142,6 +151,7 @@ function isUploadInfo(value: unknown): value is UploadInfo {
     isNumberOrNull(info.expiresAtMs) &&
     (info.multipartId === null || typeof info.multipartId === 'string') &&
     typeof info.createdAtMs === 'number' &&
+    (info.partials === undefined || Array.isArray(info.partials)) &&
     (info.state === 'open' || info.state === 'finishing' || info.state === 'gone')
   );
 }

@@ -5,6 +5,7 @@ import { StoreError } from '../errors.ts';
 import type {
   AppendOptions,
   AppendResult,
+  ConcatenatingStore,
   Digest,
   OpenIntent,
   OriginalReader,
@@ -121,7 +122,12 @@ export class S3UploadStore extends S3Store implements UploadStore {
       ...(options.expirationMs ? ['expiration'] : []),
       'checksum',
       'checksum-trailer',
+      'concatenation',
     ];
+  }
+
+  get concatenation(): ConcatenatingStore {
+    return this.#grid.concatenation;
   }
 
   /** Bytes that an upload whose length is deferred may grow to: parts have one size, and there are 10,000. */

@@ -64,6 +64,30 @@ export async function storeTail(
   }
 }
 
+/** Appends bytes `start` to `end` (inclusive) of an object to a buffer that has room for them. Rejects as the port does. */
+export async function appendRange(
+  { s3 }: StoreContext,
+  key: string,
+  range: { start: number; end: number },
+  buffer: PartBuffer,
+): Promise<void> {
+  const wantedLength = buffer.length + range.end - range.start + 1;
+  const body = await s3.streamObject(key, range);
+  try {
+    for await (const chunk of body) {
+      if (!buffer.append(chunk as Buffer)) {
+        await new Promise<void>((resolve) => {
+          buffer.onDrain = resolve;
+        });
+        buffer.onDrain = undefined;
+      }
+    }
+  } catch (cause) {
+    throw new S3PortError('ambiguous', 'the object could not be read to its end', { cause });
+  }
+  if (buffer.length !== wantedLength) throw new S3PortError('ambiguous', 'the object was cut short');
+}
+
 /**
  * Reads a tail back into an empty buffer, and compares it with its name. A tail that is not there means that the
  * state we hold is old: store_unavailable, and the cache entry goes.
@@ -74,23 +98,10 @@ export async function loadTail(
   tail: Tail,
   buffer: PartBuffer,
 ): Promise<void> {
-  const { s3, keys, environment, retry, rules, cache } = context;
+  const { keys, environment, retry, rules, cache } = context;
   const load = async () => {
     await buffer.reset();
-    const body = await s3.streamObject(keys.tail(id, tail.name), { start: 0, end: tail.length - 1 });
-    try {
-      for await (const chunk of body) {
-        if (!buffer.append(chunk as Buffer)) {
-          await new Promise<void>((resolve) => {
-            buffer.onDrain = resolve;
-          });
-          buffer.onDrain = undefined;
-        }
-      }
-    } catch (cause) {
-      throw new S3PortError('ambiguous', 'the tail could not be read to its end', { cause });
-    }
-    if (buffer.length !== tail.length) throw new S3PortError('ambiguous', 'the tail was cut short');
+    await appendRange(context, keys.tail(id, tail.name), { start: 0, end: tail.length - 1 }, buffer);
   };
   try {
     await withRetries(environment, retry, load);

@@ -362,6 +362,139 @@ export function uploadStoreContract(
       expect((await (await harness.reopen()).getUpload(upload.id)).declaredDigest).toEqual(digest);
     });
 
+    describe('concatenation', () => {
+      const concatenation = () => {
+        if (store.concatenation === undefined) throw new Error('the store does not concatenate');
+        return store.concatenation;
+      };
+
+      async function createPartial(content: Buffer): Promise<StoredUpload> {
+        const upload = await create({ size: content.length, concat: 'partial' });
+        if (content.length > 0) await append(store, upload, [content]);
+        await store.complete(upload, freeLock());
+        return upload;
+      }
+
+      const planned = (partials: readonly StoredUpload[]) =>
+        concatenation().plan(
+          new StoredUpload({
+            id: newUploadId(),
+            size: partials.reduce((sum, { size = 0 }) => sum + size, 0),
+            offset: 0,
+            rawMetadata: 'filename d2hvbGU=',
+            concat: 'final;as it came',
+            partialIds: partials.map(({ id }) => id),
+            createdAtMs: Date.now(),
+            isComplete: false,
+          }),
+          partials,
+        );
+
+      const never = () => new AbortController().signal;
+      const largest = Math.max(...interestingSizes);
+
+      async function finish(final: StoredUpload, instance = store): Promise<void> {
+        await instance.concatenation?.putTogether(final, { signal: never() });
+        expect(final.isFull).toBe(true);
+        await instance.complete(final, freeLock());
+      }
+
+      it.each([
+        ['large ones', [largest, largest - 1, largest + 17]],
+        ['small and empty ones', [1, 0, 200_000, 3, largest, 0, 5]],
+        ['one', [largest + 1]],
+        ['only empty ones', [0, 0]],
+      ])('puts %s together, in order, and the partial uploads stay', async (_what, sizes) => {
+        const contents = sizes.map((size) => randomBytes(size));
+        const partials: StoredUpload[] = [];
+        for (const content of contents) partials.push(await createPartial(content));
+        const final = await planned(partials);
+        const progress: number[] = [];
+        await concatenation().putTogether(final, {
+          signal: never(),
+          onProgress: (bytes) => progress.push(bytes),
+        });
+        await store.complete(final, freeLock());
+        const whole = Buffer.concat(contents);
+        expectSameBytes(await readAll(store, final.id), whole);
+        expectSameBytes(await readAll(await harness.reopen(), final.id), whole);
+        expect(progress).toEqual(progress.toSorted((a, b) => a - b));
+        expect(await (await harness.reopen()).getUpload(final.id)).toMatchObject({
+          size: whole.length,
+          offset: whole.length,
+          isComplete: true,
+          concat: 'final;as it came',
+          rawMetadata: 'filename d2hvbGU=',
+          partialIds: partials.map(({ id }) => id),
+        });
+        for (const { id, size } of partials) {
+          expect(await store.getUpload(id)).toMatchObject({ size, offset: size, isComplete: true });
+          await store.removeUpload(id, freeLock());
+        }
+        expectSameBytes(await readAll(store, final.id), whole);
+      });
+
+      it('uses a partial upload more than once, in one final upload and in two', async () => {
+        const [a, b] = [randomBytes(largest), randomBytes(100)];
+        const [first, second] = [await createPartial(a), await createPartial(b)];
+        const one = await planned([first, second, first]);
+        const two = await planned([first, first]);
+        await finish(one);
+        await finish(two);
+        expectSameBytes(await readAll(store, one.id), Buffer.concat([a, b, a]));
+        expectSameBytes(await readAll(store, two.id), Buffer.concat([a, a]));
+      });
+
+      it('is not full before it is put together, and goes on from any step, in another process', async () => {
+        const contents = [randomBytes(largest + 5), randomBytes(largest), randomBytes(largest)];
+        const partials: StoredUpload[] = [];
+        for (const content of contents) partials.push(await createPartial(content));
+        const { id } = await planned(partials);
+        expect((await store.getUpload(id)).isFull).toBe(false);
+        for (const steps of [0, 1, 2]) {
+          const instance = await harness.reopen();
+          const stop = new AbortController();
+          const end = new Error('stopped');
+          let left = steps;
+          if (left === 0) stop.abort(end);
+          const final = await instance.openUpload(id, { for: 'read' }, freeLock());
+          const running = instance.concatenation?.putTogether(final, {
+            signal: stop.signal,
+            onProgress: () => {
+              left -= 1;
+              if (left === 0) stop.abort(end);
+            },
+          });
+          // What was on its way when it was stopped may have been the rest.
+          if (steps < 2) await expect(running).rejects.toBe(end);
+          else await running?.catch((error: unknown) => expect(error).toBe(end));
+          for (const { id: partialId, size } of partials) {
+            expect(await instance.getUpload(partialId)).toMatchObject({ size, offset: size });
+          }
+        }
+        const last = await harness.reopen();
+        const final = await last.openUpload(id, { for: 'read' }, freeLock());
+        await finish(final, last);
+        expectSameBytes(await readAll(store, id), Buffer.concat(contents));
+        // Whoever comes late changes nothing.
+        await finish(await store.openUpload(id, { for: 'read' }, freeLock()));
+        expectSameBytes(await readAll(store, id), Buffer.concat(contents));
+      });
+
+      it('says so when a partial upload is not there any more, and the others stay', async () => {
+        const [first, second] = [
+          await createPartial(randomBytes(300)),
+          await createPartial(randomBytes(400)),
+        ];
+        const final = await planned([first, second]);
+        await store.removeUpload(second.id, freeLock());
+        const running = concatenation().putTogether(final, { signal: never() });
+        await expect(running).rejects.toSatisfy((error) => isStoreError(error, 'upload_gone'));
+        await store.removeUpload(final.id, freeLock());
+        expect(await store.getUpload(first.id)).toMatchObject({ size: 300, offset: 300 });
+      });
+    });
+
     it('removes unfinished and finished uploads without a trace', async () => {
       const unfinished = await create({ size: 100 });
       await append(store, unfinished, [randomBytes(50)]);
@@ -444,8 +577,17 @@ export function uploadStoreContract(
       const unfinished = await create({ size: 5 });
       await append(store, unfinished, [Buffer.from('123')]);
       expect(unfinished.expiresAtMs).toBeGreaterThan(Date.now() + expirationMs - 60_000);
+      // A partial upload that nobody makes a final one of is never more than a part of something unfinished.
+      const partial = await create({ size: 5, concat: 'partial' });
+      await append(store, partial, [Buffer.from('12345')]);
+      await store.complete(partial, freeLock());
+      expect(partial.expiresAtMs).toBeGreaterThan(Date.now() + expirationMs - 60_000);
+      expect((await store.getUpload(partial.id)).expiresAtMs).toBeGreaterThan(Date.now());
       harness.passTime(expirationMs * 2);
       await expect(store.getUpload(unfinished.id)).rejects.toSatisfy((error) =>
+        isStoreError(error, 'upload_gone'),
+      );
+      await expect(store.getUpload(partial.id)).rejects.toSatisfy((error) =>
         isStoreError(error, 'upload_gone'),
       );
       expect((await store.getUpload(finished.id)).expiresAtMs).toBeUndefined();
