@@ -40,6 +40,7 @@ export async function completeUpload(
   }
   upload.storeState = state;
   upload.offset = state.offset;
+  upload.declaredDigest = info.declaredDigest ?? undefined;
   upload.isComplete = true;
   if (!isPartialUpload(upload.concat)) upload.expiresAtMs = undefined;
   context.tailMemory.drop(upload.id);

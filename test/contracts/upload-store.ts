@@ -495,6 +495,19 @@ export function uploadStoreContract(
       });
     });
 
+    it('knows at the end the digest that another process kept in between', async () => {
+      const upload = await create({ size: 10 });
+      await append(store, upload, [Buffer.from('12345')]);
+      const other = await harness.reopen();
+      const same = await other.openUpload(upload.id, { for: 'read' }, freeLock());
+      const digest = { algorithm: 'sha-256' as const, hex: 'ef'.repeat(32) };
+      await other.declareDigest(same, digest, freeLock());
+      const again = await store.openUpload(upload.id, { for: 'write', requestOffset: 5 }, freeLock());
+      await append(store, again, [Buffer.from('67890')]);
+      await store.complete(again, freeLock());
+      expect(again.declaredDigest).toEqual(digest);
+    });
+
     it('removes unfinished and finished uploads without a trace', async () => {
       const unfinished = await create({ size: 100 });
       await append(store, unfinished, [randomBytes(50)]);
