@@ -1,0 +1,85 @@
+import { randomBytes } from 'node:crypto';
+import { mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { startRoundRobinProxy } from '../faults/round-robin-proxy.ts';
+import { freePort, type RedisServer } from './redis.ts';
+import { type RunningServer, startServer } from './server.ts';
+import type { S3Service } from './services.ts';
+
+/** Several processes of the real program over one bucket and one Redis. */
+export interface Fleet {
+  servers: RunningServer[];
+  /** Where uploads are created, through a balancer without stickiness. */
+  filesUrl: string;
+  /** The same upload, asked of one process. */
+  urlAt(index: number, uploadUrl: string): string;
+  /** Ends one process and starts it again on its port. */
+  restart(index: number, signal: NodeJS.Signals): Promise<void>;
+  /** All that every process wrote, those that ended included. */
+  output(): string;
+  close(): Promise<void>;
+}
+
+export interface FleetOptions {
+  s3: S3Service;
+  redis: Pick<RedisServer, 'url'>;
+  processes?: number;
+  env?: Record<string, string>;
+}
+
+export async function startFleet({ s3, redis, processes = 2, env = {} }: FleetOptions): Promise<Fleet> {
+  const name = `fleet-${randomBytes(6).toString('hex')}`;
+  const dataDir = await mkdtemp(join(tmpdir(), 'landfall-fleet-'));
+  const ports = await Promise.all(Array.from({ length: processes }, () => freePort()));
+  const settings = { ...fleetSettings(s3, redis, name), ...env };
+  const start = (port: number) => startServer({ dataDir, port, env: settings });
+  const servers = await Promise.all(ports.map(start));
+  const balancer = await startRoundRobinProxy(ports);
+  let output = '';
+  return {
+    servers,
+    filesUrl: `http://127.0.0.1:${balancer.port}/files`,
+    urlAt: (index, uploadUrl) => new URL(new URL(uploadUrl).pathname, at(servers, index).origin).href,
+    async restart(index, signal) {
+      const ended = at(servers, index);
+      await ended.stop(signal);
+      output += ended.output();
+      servers[index] = await start(at(ports, index));
+    },
+    output: () => output + servers.map((server) => server.output()).join(''),
+    async close() {
+      await Promise.all(servers.map((server) => server.stop('SIGKILL')));
+      await balancer.close();
+      await rm(dataDir, { recursive: true, force: true });
+    },
+  };
+}
+
+/** The environment of a process over this bucket and Redis, in a corner of both that is called `name`. */
+export function fleetSettings(
+  s3: S3Service,
+  redis: Pick<RedisServer, 'url'>,
+  name: string,
+): Record<string, string> {
+  return {
+    LANDFALL_STORE: 's3',
+    LANDFALL_S3_BUCKET: s3.bucket,
+    LANDFALL_S3_ENDPOINT: s3.endpoint,
+    LANDFALL_S3_PREFIX: `${name}/`,
+    LANDFALL_S3_PROVIDER: 'ceph',
+    LANDFALL_S3_PART_SIZE: '5MiB',
+    LANDFALL_REDIS_URL: redis.url,
+    LANDFALL_REDIS_PREFIX: name,
+    LANDFALL_LOCK_TTL: '2s',
+    LANDFALL_LOG_LEVEL: 'info',
+    AWS_ACCESS_KEY_ID: s3.accessKeyId,
+    AWS_SECRET_ACCESS_KEY: s3.secretAccessKey,
+  };
+}
+
+function at<T>(list: readonly T[], index: number): T {
+  const found = list[index];
+  if (found === undefined) throw new Error(`there is no process ${index}`);
+  return found;
+}
