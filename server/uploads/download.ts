@@ -1,9 +1,11 @@
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { FastifyBaseLogger } from 'fastify';
+import { isPartialUpload } from '../../stores/concat-kind.ts';
 import { isStoreError } from '../../stores/errors.ts';
 import type { UploadRecord } from '../../stores/types.ts';
 import { HttpError, toHttpError } from '../errors.ts';
 import { sendOriginal } from '../media/send-original.ts';
+import { recordOf } from './finish.ts';
 import { UploadHold, type UploadServices } from './upload-hold.ts';
 
 /** `GET <base path>/:id`: the original, once it may be served. Not by @tus/server's handler, whose web stream of a
@@ -15,7 +17,10 @@ export async function sendUpload(
   res: ServerResponse,
 ): Promise<void> {
   try {
-    const record = await servableRecord(services, id, req);
+    const record = await servableRecord(services, id, req).catch((error: unknown) => {
+      if (!isStoreError(error, 'store_unavailable')) throw error;
+      return recordByStore(services, id, error);
+    });
     const reader = await services.store.openOriginal(id);
     await sendOriginal(req, res, reader, {
       contentType: record.contentType,
@@ -74,6 +79,25 @@ async function finishedRecord(
   } finally {
     await hold.unlock();
   }
+}
+
+/**
+ * What the store alone can say while the catalog or the locks cannot be reached: a finished upload whose content
+ * nobody has to judge is served as ever. For any other one the catalog has the verdict.
+ *
+ * @param unreachable thrown where the catalog is needed
+ * @throws HttpError upload_unfinished; StoreError
+ */
+async function recordByStore(
+  { store, finisher, policy }: UploadServices,
+  id: string,
+  unreachable: unknown,
+): Promise<UploadRecord> {
+  const upload = await store.getUpload(id);
+  if (!upload.isFull || isPartialUpload(upload.concat)) throw new HttpError('upload_unfinished');
+  const isJudged = finisher.needsDigest(upload) || policy.headBytesOf(upload) > 0;
+  if (isJudged || !upload.isComplete) throw unreachable;
+  return { ...recordOf(upload), state: 'ready' };
 }
 
 function sendDownloadError(error: unknown, id: string, res: ServerResponse, log: FastifyBaseLogger): void {
