@@ -81,19 +81,22 @@ function isWorthReading(line: string): boolean {
 }
 
 /**
- * Asks until it is so: the index is rebuilt and unfinished uploads are swept in the background. A finished upload
+ * Asks until it is so: the index is rebuilt, unfinished uploads are swept and Redis is reconnected in the background. A finished upload
  * that no client knows of is one whose 201 got lost; its bytes must be right all the same.
  */
 async function checkWhatIsLeft(topology: Topology, results: UploadResult[]): Promise<void> {
   const deadline = performance.now() + SETTLE_TIMEOUT_MS;
   for (;;) {
-    const ready = await listUploads(topology, 'ready');
-    const problem = problemOfListing(ready, results) ?? (await problemOfStore(topology, ready));
-    if (problem === undefined) {
+    const ready = await listUploads(topology, 'ready').catch((error: unknown) => String(error));
+    const problem =
+      typeof ready === 'string'
+        ? ready
+        : (problemOfListing(ready, results) ?? (await problemOfStore(topology, ready)));
+    if (problem === undefined && typeof ready !== 'string') {
       await checkUnknown(topology, ready, results);
       return;
     }
-    if (performance.now() > deadline) throw new Violation(problem);
+    if (performance.now() > deadline) throw new Violation(problem ?? 'the uploads cannot be listed');
     await sleep(50);
   }
 }
