@@ -9,7 +9,15 @@ import { describeUpload, parseUploadMetadata } from '../uploads/metadata.ts';
 import { UploadHold } from '../uploads/upload-hold.ts';
 import type { Reply } from './reply.ts';
 import type { SessionRequest, SessionServices } from './session.ts';
-import { hasBody, headerText, readDeclaredLength, TUS_VERSION } from './tus-headers.ts';
+import {
+  hasBody,
+  headerText,
+  mediaTypeOf,
+  OFFSET_CONTENT_TYPE,
+  readContentLength,
+  readDeclaredLength,
+  TUS_VERSION,
+} from './tus-headers.ts';
 
 const MAX_PARTIALS = 1_000;
 
@@ -42,7 +50,7 @@ export async function createFinalUpload(services: SessionServices, request: Sess
 
 function readFinalRequest(request: SessionRequest): NewFinalUpload {
   const { headers } = request.raw;
-  if (hasBody(headers)) {
+  if (bringsBytes(headers)) {
     throw new HttpError('final_upload', { message: 'A final upload is made of others: it takes no bytes.' });
   }
   if (headers['upload-defer-length'] !== undefined) throw new HttpError('invalid_length');
@@ -62,6 +70,12 @@ function readFinalRequest(request: SessionRequest): NewFinalUpload {
     ]),
     announcedSize: readDeclaredLength(headers),
   };
+}
+
+/** Some clients say `Transfer-Encoding: chunked` whenever they have nothing to send. */
+function bringsBytes(headers: IncomingHttpHeaders): boolean {
+  const isUpload = mediaTypeOf(headers) === OFFSET_CONTENT_TYPE && hasBody(headers);
+  return isUpload || (readContentLength(headers) ?? 0) > 0;
 }
 
 /**

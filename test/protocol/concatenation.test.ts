@@ -144,6 +144,9 @@ describe('Concatenation', () => {
     );
     expect(codeOf(reply)).toEqual([403, 'final_upload']);
     expect((await head(a)).headers['upload-offset']).toBe('3');
+    // One that is announced and then empty is none.
+    const chunked = { 'Transfer-Encoding': 'chunked' };
+    expect((await concatenate(`final;${a}`, chunked)).status).toBe(201);
   });
 
   it('"This feature MUST be explicitly announced": it is not, so unfinished partial uploads are refused', async () => {
