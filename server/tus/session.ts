@@ -137,7 +137,7 @@ export class TusSession implements StockRequestPort {
       // The 201 of a creation tells the client how far it came: only a body that is too long is refused there.
       if (end !== 'end' && (this.method === 'PATCH' || end === 'limit' || end === 'checksum_mismatch')) {
         if (this.method === 'POST') await hold.discard();
-        throw hold.unfinishedBody(end);
+        throw this.#unfinishedBody(end);
       }
     } else {
       await hold.conclude();
@@ -169,6 +169,16 @@ export class TusSession implements StockRequestPort {
       }
       throw error;
     }
+  }
+
+  /** What arrived of a body without a checksum is stored, and the error says so. */
+  #unfinishedBody(end: Exclude<BodyEnd, 'end'>): HttpError {
+    const error = this.#hold.unfinishedBody(end);
+    if (this.#checksum === undefined || error.status === 413 || error.status === 460) return error;
+    return new HttpError(error.code, {
+      message:
+        'A body with a checksum counts when all of it is verified. Ask for the offset and send it again.',
+    });
   }
 
   async #open(): Promise<StoredUpload> {

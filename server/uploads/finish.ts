@@ -69,6 +69,7 @@ export function createFinisher(options: FinisherOptions): Finisher {
 
     const forbidden = await findForbiddenContent(upload, record);
     const mustVerify = needsDigest(upload);
+    const { declaredDigest } = upload;
     const patch = {
       size: upload.size ?? upload.offset,
       offset: upload.offset,
@@ -79,6 +80,8 @@ export function createFinisher(options: FinisherOptions): Finisher {
       reasonCode: null,
       reason: null,
       ...(sha256 === undefined ? {} : { sha256 }),
+      // Declared on the way, it may have been lost to the catalog by a crash; to the store it was not.
+      ...(declaredDigest === undefined ? {} : { declaredSha256: declaredDigest.hex }),
     };
     if (forbidden !== undefined) return reject(record, patch, forbidden);
     const to = mustVerify ? 'received' : 'ready';

@@ -226,6 +226,7 @@ export class UploadHold implements ActiveRequest {
     const patch = { declaredSha256: digest.hex };
     const isInTime = await catalog.transition(this.id, ['received', 'processing'], 'received', patch);
     if (isInTime === undefined) throw new HttpError('digest_too_late');
+    await catalog.flush();
     await store.declareDigest(upload, digest, this.#held());
   }
 

@@ -220,6 +220,7 @@ describe('checksum', () => {
       await until(async () => (await offsetOf(url)) === '0');
       const reply = await sending.reply;
       expect(errorOf(reply)).toEqual([423, 'upload_released']);
+      expect(reply.body.toString()).toContain('send it again');
       expect((await patch(url, 0, HELLO, { 'Upload-Checksum': HELLO_SHA1 })).status).toBe(204);
     });
 

@@ -71,7 +71,13 @@ afterEach(async () => {
 
 /** An upload that has all its bytes and waits for its verification. */
 async function receivedUpload(): Promise<string> {
-  const { store, finisher } = services;
+  const upload = await fullUpload();
+  expect(await services.finisher.finishUpload(upload, freeLock())).toMatchObject({ state: 'received' });
+  return upload.id;
+}
+
+async function fullUpload(): Promise<StoredUpload> {
+  const { store } = services;
   const planned = new StoredUpload({
     id: newUploadId(),
     size: CONTENT.length,
@@ -84,8 +90,7 @@ async function receivedUpload(): Promise<string> {
   const signal = new AbortController().signal;
   const options = { limit: CONTENT.length, signal, lock: freeLock(), idleTimeoutMs: 0 };
   await store.append(upload, Readable.from([CONTENT]), options);
-  expect(await finisher.finishUpload(upload, freeLock())).toMatchObject({ state: 'received' });
-  return upload.id;
+  return upload;
 }
 
 const declare = (id: string, sha256: string) =>
@@ -133,4 +138,14 @@ test('after the verification only the digest that it found is taken', async () =
   await expect(declare(id, WRONG)).rejects.toMatchObject({ code: 'digest_too_late', status: 409 });
   expect(await declare(id, RIGHT)).toMatchObject({ state: 'ready', sha256: RIGHT });
   expect((await services.store.getUpload(id)).declaredDigest).toBeUndefined();
+});
+
+test('one that a crash took from the catalog, and not from the store, is verified', async () => {
+  const { store, catalog, finisher } = services;
+  const upload = await fullUpload();
+  await finisher.ensureRecord(upload);
+  await store.declareDigest(upload, { algorithm: 'sha-256', hex: WRONG }, freeLock());
+  expect(await catalog.get(upload.id)).toMatchObject({ state: 'receiving', declaredSha256: null });
+  const record = await finisher.finishUpload(upload, freeLock(), RIGHT);
+  expect(record).toMatchObject({ state: 'rejected', declaredSha256: WRONG, sha256: RIGHT });
 });
