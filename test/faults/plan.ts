@@ -19,6 +19,8 @@ export interface UploadPlan {
   deletesAtByte: number | undefined;
   /** Requests have `Upload-Checksum`, and some bodies are not what it says. */
   hasChecksums: boolean;
+  /** Upload-Concat: `partial`, or a final upload of others, which takes no bytes. */
+  concat?: string;
 }
 
 const MIB = 1024 * 1024;

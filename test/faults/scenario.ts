@@ -4,6 +4,7 @@ import { planUpload } from './plan.ts';
 import { createRandom, sha256Hex } from './random.ts';
 import type { CreateTopology, Topology } from './topology.ts';
 import { UploadActor, type UploadResult } from './upload-actor.ts';
+import { uploadInParts } from './upload-in-parts.ts';
 import { Trace, Violation, World } from './world.ts';
 
 export interface SeedResult {
@@ -18,6 +19,8 @@ export interface SeedResult {
 }
 
 const SEED_TIMEOUT_MS = 90_000;
+/** Of all clients: those that make a final upload of partial ones. */
+const IN_PARTS_PROBABILITY = 0.2;
 const SETTLE_TIMEOUT_MS = 15_000;
 
 /**
@@ -45,9 +48,13 @@ export async function runSeed(seed: number, createTopology: CreateTopology): Pro
     const actors = [...Array(count).keys()].map((index) => {
       const actorRandom = random.fork(`upload ${index}`);
       const plan = planUpload(actorRandom, `${seed}-${index}`);
-      return new UploadActor(world, actorRandom, plan, `upload ${index}`);
+      const name = `upload ${index}`;
+      const inParts = actorRandom.fork('parts');
+      return inParts.chance(IN_PARTS_PROBABILITY)
+        ? () => uploadInParts(world, inParts, plan, name)
+        : () => new UploadActor(world, actorRandom, plan, name).run();
     });
-    running = actors.map((actor) => actor.run());
+    running = actors.map((run) => run());
     results = await within(SEED_TIMEOUT_MS, Promise.all(running));
     await world.restartToSweep();
     await checkWhatIsLeft(topology, results);

@@ -53,7 +53,7 @@ export class UploadActor {
       `${content.length} bytes, ${how.requestBytes} per request, ${how.faults} faults` +
         `${how.hasDeferredLength ? ', deferred length' : ''}${how.sendsDataOnCreation ? ', data on creation' : ''}` +
         `${how.isChunked ? ', chunked' : ''}${how.metadata.includes('checksum') ? ', sha256 declared' : ''}` +
-        `${how.hasChecksums ? ', checksums' : ''}`,
+        `${how.hasChecksums ? ', checksums' : ''}${how.concat === undefined ? '' : `, ${how.concat}`}`,
     );
     try {
       await this.#create();
@@ -65,7 +65,7 @@ export class UploadActor {
         await this.#send(this.#offset);
       }
       if (endsWithEmptyPatch) await this.#sendEmptyPatch();
-      await this.#download();
+      if (this.#plan.concat !== 'partial') await this.#download();
       return { end: 'finished', id: this.#id(), plan: this.#plan };
     } catch (error) {
       if (error instanceof Violation) error.message = `${this.#name}: ${error.message}`;
@@ -76,7 +76,11 @@ export class UploadActor {
   }
 
   async #create(): Promise<void> {
-    const { content, hasDeferredLength, sendsDataOnCreation, metadata, isChunked } = this.#plan;
+    const { content, hasDeferredLength, sendsDataOnCreation, metadata, isChunked, concat } = this.#plan;
+    const isFinal = concat?.startsWith('final') === true;
+    const lengthHeader: Record<string, string> = hasDeferredLength
+      ? { 'Upload-Defer-Length': '1' }
+      : { 'Upload-Length': `${content.length}` };
     for (;;) {
       const body = sendsDataOnCreation ? this.#piece(0) : undefined;
       const outcome = await this.#request(
@@ -85,9 +89,8 @@ export class UploadActor {
           url: `${this.#world.topology.origin}/files`,
           headers: {
             'Upload-Metadata': metadata,
-            ...(hasDeferredLength
-              ? { 'Upload-Defer-Length': '1' }
-              : { 'Upload-Length': `${content.length}` }),
+            ...(concat === undefined ? {} : { 'Upload-Concat': concat }),
+            ...(isFinal ? {} : lengthHeader),
             ...(body === undefined ? {} : { ...OFFSET_TYPE, ...this.#checksumOf(body) }),
           },
           ...(body === undefined ? {} : { body, isChunked }),
@@ -96,7 +99,10 @@ export class UploadActor {
       );
       if (outcome.status === 201) {
         this.#url = new URL(outcome.headers.location ?? '', this.#world.topology.origin).href;
-        if (body === undefined) this.#offset = 0;
+        if (isFinal && offsetOf(outcome) !== content.length) {
+          throw new Violation(`201 for a final upload of ${offsetOf(outcome)} of ${content.length} bytes`);
+        }
+        if (body === undefined && !isFinal) this.#offset = 0;
         else this.#offset = this.#acknowledge(offsetOf(outcome), '201');
         if (body !== undefined && outcome.hasSentAll && this.#offset !== body.length) {
           // Only a server that was told to stop may have taken less than everything.
