@@ -19,8 +19,9 @@ export interface Run {
 const SETTLE_MS = 100;
 
 /**
- * Uploads between the collection and the run. A forced collection leaves V8 with a young generation of 1 MB; traffic
- * grows it to its usual 16 MB within moments. What a large body costs the stock server depends on that size.
+ * Uploads between the collection and the run. Right after a forced collection V8 often frees the buffers of a single
+ * large body in frequent minor collections, which makes the stock server look up to four times cheaper, or not, from
+ * run to run; after some traffic, as in a server that is in use, runs agree.
  */
 const TRAFFIC = { kind: 'small', count: 500, connections: 16, bytes: 1024, requests: 1 } as const;
 
