@@ -1,5 +1,7 @@
 import { createHash, randomBytes } from 'node:crypto';
+import { readdir } from 'node:fs/promises';
 import type http from 'node:http';
+import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { type RunningServer, startServer } from '../support/server.ts';
 import { createUpload, head, patch, request, TUS } from '../support/tus.ts';
@@ -297,5 +299,30 @@ describe('Concatenation', () => {
     });
     // It expires, too, when nobody makes a final upload of it.
     expect((await head(part)).headers).toHaveProperty('upload-expires');
+  });
+
+  it('a partial upload that is finished and never used expires; what was made of others does not', async () => {
+    const shortLived = await startServer({
+      env: { LANDFALL_EXPIRATION: '2s', LANDFALL_SWEEP_INTERVAL: '200ms' },
+    });
+    const urls: string[] = [];
+    for (const content of ['used', 'unused']) {
+      const url = await createUpload(shortLived.filesUrl, content.length, PARTIAL);
+      await patch(url, 0, content);
+      urls.push(url);
+    }
+    const [used, unused] = urls as [string, string];
+    const made = await request('POST', shortLived.filesUrl, { ...TUS, 'Upload-Concat': `final;${used}` });
+    const final = finalOf(made);
+    await expect
+      .poll(async () => (await readdir(join(shortLived.dataDir, 'uploads'))).sort(), { timeout: 10_000 })
+      .toEqual([idOf(final), `${idOf(final)}.json`].sort());
+    expect((await head(unused)).status).toBe(410);
+    const late = await request('POST', shortLived.filesUrl, { ...TUS, 'Upload-Concat': `final;${unused}` });
+    expect(codeOf(late)).toEqual([404, 'partial_not_found']);
+    expect((await request('GET', new URL(pathOf(final), shortLived.origin).href)).body.toString()).toBe(
+      'used',
+    );
+    await shortLived.stop();
   });
 });
