@@ -142,6 +142,12 @@ export function createSweeper(options: SweeperOptions): Sweeper {
 
   const isPastExpiry = ({ expiresAtMs }: UploadRecord) => expiresAtMs !== null && expiresAtMs < now();
 
+  async function verifyPending(): Promise<void> {
+    for (const state of ['received', 'processing'] as const) {
+      for await (const record of recordsIn(state)) verifier.enqueue(record.id);
+    }
+  }
+
   async function sweep(): Promise<{ expired: number; finished: number }> {
     const counts = { expired: 0, finished: 0 };
     const swept = await store.sweep?.(stop.signal);
@@ -162,9 +168,7 @@ export function createSweeper(options: SweeperOptions): Sweeper {
         log.warn({ uploadId: record.id, error }, 'sweeping an upload failed');
       }
     }
-    for (const state of ['received', 'processing'] as const) {
-      for await (const record of recordsIn(state)) verifier.enqueue(record.id);
-    }
+    await verifyPending();
     for (const state of ['expired', 'aborted'] as const) {
       for await (const record of recordsIn(state)) {
         if (record.updatedAtMs < now() - TOMBSTONE_MS) await catalog.remove(record.id);
@@ -273,6 +277,8 @@ export function createSweeper(options: SweeperOptions): Sweeper {
 
   return {
     start() {
+      // Not by a claim: what this process was killed over waits for it, and verifying twice does no harm.
+      inBackground(verifyPending, 'taking up verifications');
       turn();
       timer = setInterval(turn, intervalMs);
       timer.unref();
