@@ -159,22 +159,13 @@ async function storeMissing(
   };
   const workers = [
     ...Array.from({ length: COPIES_IN_FLIGHT }, () => work(copied, copy)),
-    // One at a time: nobody may wait for budget while holding some.
+    // One at a time: a part takes its memory from everybody's.
     work(streamed, (partNumber) => streamPart(context, info, partNumber, ending)),
   ];
-  const results = await Promise.allSettled(
-    workers.map((worker) =>
-      worker.catch((error: unknown) => {
-        failed.abort();
-        throw error;
-      }),
-    ),
-  );
+  // The first one to fail ends the others, whose own complaints are about that. A second abort changes nothing.
+  await Promise.all(workers.map((worker) => worker.catch((error: unknown) => failed.abort(error))));
   signal.throwIfAborted();
-  // The first one to fail ended the others.
-  const failures = results.flatMap((result) => (result.status === 'rejected' ? [result.reason] : []));
-  const failure = failures.find((error) => !failed.signal.aborted || error !== failed.signal.reason);
-  if (failures.length > 0) throw failure ?? failures[0];
+  failed.signal.throwIfAborted();
 }
 
 /** Where the bytes of a part are. */
