@@ -342,8 +342,9 @@ export class FileUploadStore extends FileStore implements UploadStore {
       isDone: final.size === 0,
     };
     await withStorageErrors(async () => {
+      // Of nothing: there is no second step, so the file comes before the word that it is there.
+      if (plan.isDone) await fs.promises.writeFile(this.#dataPath(final.id), '');
       await replaceInfoFile(this.#infoPath(final.id), { ...infoOf(final), concatenation: plan });
-      if (plan.isDone) await files.createEmpty(this.#dataPath(final.id));
       if (this.#fsync !== 'off') await this.#directorySync.sync();
     });
     final.storeState = {
