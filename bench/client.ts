@@ -37,7 +37,7 @@ async function perform(task: Task): Promise<string[]> {
     case 'patch':
       await Promise.all(
         task.paths.map((path) =>
-          withConnection(task.port, (connection) => patch(connection, path, task.bytes)),
+          withConnection(task.port, (connection) => patchAll(connection, path, task.bytes, task.chunkBytes)),
         ),
       );
       return [];
@@ -79,9 +79,9 @@ function creationHead(lengthBytes: number, bodyBytes: number): string {
   );
 }
 
-function patchHead(path: string, bytes: number): string {
+function patchHead(path: string, bytes: number, offset = 0): string {
   return (
-    `PATCH ${path} HTTP/1.1\r\nHost: bench\r\nTus-Resumable: 1.0.0\r\nUpload-Offset: 0\r\n` +
+    `PATCH ${path} HTTP/1.1\r\nHost: bench\r\nTus-Resumable: 1.0.0\r\nUpload-Offset: ${offset}\r\n` +
     `${OFFSET_TYPE}Content-Length: ${bytes}\r\n\r\n`
   );
 }
@@ -96,12 +96,22 @@ async function create(connection: HttpConnection, request: string | Buffer, stor
   return location.replace(/^(?:https?:)?\/\/[^/]+/, '');
 }
 
-async function patch(connection: HttpConnection, path: string, bytes: number): Promise<void> {
-  const { status, head } = await connection.request(patchHead(path, bytes), {
-    block: BLOCK,
-    totalBytes: bytes,
-  });
-  if (status !== 204 || offsetOf(head) !== bytes) throw new Error(`PATCH was answered with ${head}`);
+async function patchAll(
+  connection: HttpConnection,
+  path: string,
+  totalBytes: number,
+  chunkBytes = totalBytes,
+): Promise<void> {
+  for (let offset = 0; offset < totalBytes; offset += chunkBytes) {
+    const bytes = Math.min(chunkBytes, totalBytes - offset);
+    const { status, head } = await connection.request(patchHead(path, bytes, offset), {
+      block: BLOCK,
+      totalBytes: bytes,
+    });
+    if (status !== 204 || offsetOf(head) !== offset + bytes) {
+      throw new Error(`PATCH was answered with ${head}`);
+    }
+  }
 }
 
 async function small({

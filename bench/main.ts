@@ -6,6 +6,7 @@ import { createDataDir, describeMachine } from './machine.ts';
 import { measure, type Run } from './measure.ts';
 import { type BenchOptions, parseOptions, USAGE } from './options.ts';
 import { formatGates, formatRows } from './report.ts';
+import { runS3Suite } from './s3/suite.ts';
 import { type ServerProcess, startServerProcess } from './server-process.ts';
 import { summarize } from './summary.ts';
 import { VARIANTS } from './variants.ts';
@@ -16,6 +17,11 @@ const RESULTS_DIR = join(import.meta.dirname, 'results');
 async function main(): Promise<void> {
   const options = readOptions();
   if (options === undefined) return;
+  if (options.s3 !== undefined) {
+    const { s3: target, rounds, isIdleStart, dir } = options;
+    await runS3Suite({ target, rounds, isIdleStart, dir, resultsDir: RESULTS_DIR });
+    return;
+  }
   const workloads = chosen(options, createWorkloads(options.isQuick ? QUICK : FULL));
   const dataDir = await createDataDir(options.dir);
   const client = startClientProcess();

@@ -38,7 +38,8 @@ function ratio(value: number | undefined): string {
   return value === undefined ? '-' : `${value.toFixed(2)}x`;
 }
 
-function formatTable(header: string[], lines: string[][]): string {
+/** A Markdown table whose first column is text and whose others are numbers. */
+export function formatTable(header: string[], lines: string[][]): string {
   const widths = header.map((title, column) =>
     Math.max(title.length, ...lines.map((line) => line[column]?.length ?? 0)),
   );

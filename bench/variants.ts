@@ -27,20 +27,21 @@ export const VARIANTS: readonly Variant[] = [
   { ...landfall(LANDFALL_SHA256, { LANDFALL_VERIFY: 'always' }), isHashing: true },
 ];
 
-function reference(name: string, program: string): Variant {
+/** A server of `servers/`: told by its environment where to listen and what else it needs. */
+export function reference(name: string, program: string, settings: Record<string, string> = {}): Variant {
   return {
     name,
     isPreloaded: true,
     command: (port, dir) => ({
       file: process.execPath,
       args: [...NODE_FLAGS, join(ROOT, program)],
-      env: { BENCH_PORT: String(port), BENCH_DIR: dir },
+      env: { BENCH_PORT: String(port), BENCH_DIR: dir, ...settings },
     }),
   };
 }
 
 /** The real program with its defaults, its log included. */
-function landfall(name: string, env: Record<string, string>): Variant {
+export function landfall(name: string, env: Record<string, string>): Variant {
   return {
     name,
     isPreloaded: true,
