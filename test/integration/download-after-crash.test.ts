@@ -3,7 +3,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { Readable } from 'node:stream';
 import { pino } from 'pino';
-import { afterEach, beforeEach, expect, test } from 'vitest';
+import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { createUploadPolicy } from '../../server/policy/upload-policy.ts';
 import { ActiveRequests } from '../../server/uploads/active-requests.ts';
 import { createConcatenator } from '../../server/uploads/concatenation.ts';
@@ -12,6 +12,7 @@ import { createFinisher, recordOf } from '../../server/uploads/finish.ts';
 import { RunningDigests } from '../../server/uploads/running-digests.ts';
 import type { UploadServices } from '../../server/uploads/upload-hold.ts';
 import { openSqliteCatalog } from '../../stores/catalog/sqlite.ts';
+import { StoreError } from '../../stores/errors.ts';
 import { FileUploadStore } from '../../stores/file/file-store.ts';
 import { createMemoryLocker } from '../../stores/locker/memory.ts';
 import { StoredUpload, type UploadCatalog } from '../../stores/types.ts';
@@ -78,13 +79,18 @@ afterEach(async () => {
   await rm(directory, { recursive: true, force: true });
 });
 
-async function storeUpload(bytes: Buffer, declaredSha256Hex?: string): Promise<StoredUpload> {
+async function storeUpload(
+  bytes: Buffer,
+  declaredSha256Hex?: string,
+  concat?: string,
+): Promise<StoredUpload> {
   const upload = await store.create(
     new StoredUpload({
       id: newUploadId(),
       size: CONTENT.length,
       offset: 0,
       rawMetadata: undefined,
+      concat,
       ...(declaredSha256Hex === undefined
         ? {}
         : { declaredDigest: { algorithm: 'sha-256', hex: declaredSha256Hex } }),
@@ -136,4 +142,38 @@ test('does not serve, nor interrupt, what is still being received', async () => 
   expect(answer.status).toBe(409);
   expect(answer.headers['landfall-error']).toBe('upload_unfinished');
   expect(isAskedToRelease).toBe(false);
+});
+
+describe('while the catalog cannot be asked', () => {
+  beforeEach(() => {
+    const get = () => Promise.reject(new StoreError('store_unavailable', 'no connection'));
+    services.catalog = { ...catalog, get };
+  });
+
+  async function expectAnswer(upload: StoredUpload, status: number): Promise<void> {
+    const answer = await fetchRaw(server.port, { path: `/${upload.id}` });
+    expect(answer.status).toBe(status);
+    if (status === 200) expect(answer.body.equals(CONTENT)).toBe(true);
+  }
+
+  test('serves what the store knows to be finished', async () => {
+    await expectAnswer(await storeUpload(CONTENT), 200);
+    await expectAnswer(await storeUpload(CONTENT.subarray(0, 5)), 409);
+  });
+
+  test('serves nothing whose verdict only the catalog knows', async () => {
+    const upload = await storeUpload(CONTENT);
+    await expectAnswer(await storeUpload(CONTENT, '0'.repeat(64)), 503);
+    services.policy = createUploadPolicy({
+      maxSizeBytes: undefined,
+      allowedTypes: ['text/plain'],
+      requiredMetadata: undefined,
+      maxOpenUploads: undefined,
+    });
+    await expectAnswer(upload, 503);
+  });
+
+  test('serves no partial upload, as ever', async () => {
+    await expectAnswer(await storeUpload(CONTENT, undefined, 'partial'), 409);
+  });
 });
