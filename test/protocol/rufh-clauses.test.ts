@@ -551,7 +551,7 @@ describe('5 Status Code 104', () => {
   });
 
   it('an answer to a creation that could not be finished names the upload', async () => {
-    const slow = await startServer({ env: { LANDFALL_IDLE_TIMEOUT: '300ms' } });
+    const slow = await startServer({ env: { LANDFALL_IDLE_TIMEOUT: '1500ms' } });
     const open = await openWire(slow.filesUrl, 'POST', {
       ...VERSION,
       'Upload-Complete': '?1',
