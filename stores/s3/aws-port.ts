@@ -109,7 +109,7 @@ export function createAwsPort(options: AwsPortOptions): S3Port {
         const command = new PutObjectCommand({
           Bucket,
           Key: key,
-          ...sendable(body),
+          ...sendable(body, options.unsignedPayload),
           ...encryption,
           ...(ifMatch === undefined ? {} : { IfMatch: ifMatch }),
           ...(ifNoneMatch === undefined ? {} : { IfNoneMatch: ifNoneMatch }),
@@ -215,7 +215,7 @@ export function createAwsPort(options: AwsPortOptions): S3Port {
           Key: key,
           UploadId: multipartId,
           PartNumber: partNumber,
-          ...sendable(body),
+          ...sendable(body, options.unsignedPayload),
         });
         const { ETag } = await client.send(command);
         return { etag: requireEtag(ETag) };
@@ -309,11 +309,36 @@ export function createAwsPort(options: AwsPortOptions): S3Port {
   return port;
 }
 
-/** Bytes as the SDK sends them in one piece, or a stream of known length. */
-function sendable(body: PartBody): { Body: Buffer | Readable; ContentLength: number } {
-  return Buffer.isBuffer(body)
-    ? { Body: body, ContentLength: body.length }
-    : { Body: body.open(), ContentLength: body.length };
+/** Larger bodies than this are worth a stream. */
+const PIECE_BYTES = 256 * 1024;
+
+/**
+ * Bytes as the SDK sends them in one piece, or a stream of known length. Under TLS a large piece would stand in memory
+ * twice, in the clear and encrypted, and the buffer budget knows only of the first: it goes out bit by bit. A body
+ * that has to be signed is needed as a whole, or the SDK would gather it again.
+ */
+function sendable(
+  body: PartBody,
+  isUnsigned: boolean | undefined,
+): { Body: Buffer | Readable; ContentLength: number } {
+  if (!Buffer.isBuffer(body)) return { Body: body.open(), ContentLength: body.length };
+  const isLarge = body.length > PIECE_BYTES;
+  return { Body: isUnsigned && isLarge ? inPieces(body) : body, ContentLength: body.length };
+}
+
+function inPieces(bytes: Buffer): Readable {
+  let offset = 0;
+  return new Readable({
+    highWaterMark: PIECE_BYTES,
+    read() {
+      if (offset >= bytes.length) {
+        this.push(null);
+        return;
+      }
+      this.push(bytes.subarray(offset, offset + PIECE_BYTES));
+      offset += PIECE_BYTES;
+    },
+  });
 }
 
 function requireEtag(etag: string | undefined): string {
