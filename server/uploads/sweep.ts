@@ -225,7 +225,9 @@ export function createSweeper(options: SweeperOptions): Sweeper {
       record = await finisher.ensureRecord(upload);
     }
     if (record.state !== 'receiving') return;
-    if (upload.isFull) await finish(upload.id);
+    // A full partial upload expires too, and its record may not know when.
+    if (upload.expiresAtMs !== undefined && upload.expiresAtMs < now()) await expire(upload.id);
+    else if (upload.isFull) await finish(upload.id);
     else if (record.offset !== upload.offset || record.expiresAtMs !== (upload.expiresAtMs ?? null)) {
       await catalog.update(upload.id, { offset: upload.offset, expiresAtMs: upload.expiresAtMs ?? null });
     }

@@ -21,7 +21,7 @@ export interface SeedResult {
 const SEED_TIMEOUT_MS = 90_000;
 /** Of all clients: those that make a final upload of partial ones. */
 const IN_PARTS_PROBABILITY = 0.2;
-const SETTLE_TIMEOUT_MS = 60_000;
+const SETTLE_TIMEOUT_MS = 15_000;
 
 /**
  * One seed: one to three clients upload at once to servers that are killed and started again, then the index and
