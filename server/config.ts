@@ -47,6 +47,7 @@ export interface RedisConfig {
 }
 
 type GroupedKey = Extract<SettingKey, `s3${string}` | `redis${string}`> | 'lockTtlMs' | 'spoolDir';
+const GROUPED_KEYS = /^(?:s3|redis|lockTtlMs$|spoolDir$)/;
 
 /** Everything that the server was told, deeply frozen. */
 export interface Config extends Readonly<Omit<SettingValues, GroupedKey>> {
@@ -132,39 +133,22 @@ function parseSetting(
 function assemble(values: SettingValues, cwd: string): Config {
   const dataDir = resolve(cwd, values.dataDir);
   return {
-    host: values.host,
-    port: values.port,
-    basePath: values.basePath,
-    publicUrl: values.publicUrl,
-    trustedProxies: values.trustedProxies,
-    processes: values.processes,
-    shutdownGraceMs: values.shutdownGraceMs,
-    logLevel: values.logLevel,
-    store: values.store,
+    ...ungrouped(values),
     dataDir,
-    fsync: values.fsync,
-    bufferBudgetBytes: values.bufferBudgetBytes,
     spoolDir: values.spoolDir === undefined ? join(dataDir, 'spool') : resolve(cwd, values.spoolDir),
-    spoolBudgetBytes: values.spoolBudgetBytes,
-    maxSizeBytes: values.maxSizeBytes,
-    allowedTypes: values.allowedTypes,
-    requiredMetadata: values.requiredMetadata,
-    maxOpenUploads: values.maxOpenUploads,
-    expirationMs: values.expirationMs,
-    verify: values.verify,
-    lockTimeoutMs: values.lockTimeoutMs,
-    idleTimeoutMs: values.idleTimeoutMs,
-    sweepIntervalMs: values.sweepIntervalMs,
-    isAdminServed: values.isAdminServed,
-    adminToken: values.adminToken,
-    corsOrigins: values.corsOrigins,
-    corsCredentials: values.corsCredentials,
     s3: values.store === 's3' ? assembleS3(values) : undefined,
     redis:
       values.redisUrl === undefined
         ? undefined
         : { url: values.redisUrl, prefix: values.redisPrefix, lockTtlMs: values.lockTtlMs },
   };
+}
+
+function ungrouped(values: SettingValues): Omit<SettingValues, GroupedKey> {
+  return Object.fromEntries(Object.entries(values).filter(([key]) => !GROUPED_KEYS.test(key))) as Omit<
+    SettingValues,
+    GroupedKey
+  >;
 }
 
 function assembleS3(values: SettingValues): S3Config {

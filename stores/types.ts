@@ -285,6 +285,8 @@ export interface UploadRecord {
    * uploads (which count as one) end in PARTIALS_OWNER_SUFFIX. Not in the store: a catalog built anew has none.
    */
   owner: string | null;
+  /** A MediaInfo (stores/media-info.ts) as JSON; null until it is known. */
+  media: string | null;
 }
 
 /** `<owner>` and `<owner>/partials` are one owner. */
@@ -378,6 +380,7 @@ export function newUploadRecord(
     reasonCode: null,
     reason: null,
     owner: null,
+    media: null,
     ...fields,
   };
 }

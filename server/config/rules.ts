@@ -81,6 +81,32 @@ const RULES: readonly Rule[] = [
     expected: () =>
       '1 without LANDFALL_REDIS_URL: only locks in Redis keep two processes from writing the same upload at once',
   },
+  {
+    blames: 'role',
+    needs: ['role', 'store', 'redisUrl'],
+    isBroken: (values) => values.role !== 'all' && (values.store === 'file' || values.redisUrl === undefined),
+    expected: () =>
+      'all, or the S3 store and LANDFALL_REDIS_URL: without them a worker would not see what other processes received',
+  },
+  {
+    blames: 'webhookSecret',
+    needs: ['webhookUrl', 'webhookSecret'],
+    isBroken: (values) => values.webhookUrl !== undefined && values.webhookSecret === undefined,
+    expected: () =>
+      'a secret, because LANDFALL_WEBHOOK_URL is set: its receiver must be able to tell who calls',
+  },
+  {
+    blames: 'mediaRedirect',
+    needs: ['store', 'mediaRedirect'],
+    isBroken: (values) => values.store === 'file' && values.mediaRedirect === 'presigned',
+    expected: () => 'off with the file store: there is no bucket to redirect to',
+  },
+  {
+    blames: 'accelRedirect',
+    needs: ['store', 'accelRedirect'],
+    isBroken: (values) => values.store !== 'file' && values.accelRedirect !== undefined,
+    expected: () => 'none with S3: nginx finds no files there',
+  },
 ];
 
 /**

@@ -1,6 +1,9 @@
 import { parseMediaRange } from '../policy/media-ranges.ts';
 import { basePathKind, corsOriginsKind, hostKind, httpUrlKind, trustedProxiesKind } from './addresses.ts';
+import { EVENT_SETTINGS } from './event-settings.ts';
 import { directory, duration, integer, listOf, oneOf, onOff, orWord, size, text } from './kinds.ts';
+import { MEDIA_SETTINGS } from './media-settings.ts';
+import { PREVIEW_SETTINGS } from './preview-settings.ts';
 import { REDIS_SETTINGS } from './redis-settings.ts';
 import { S3_SETTINGS } from './s3-settings.ts';
 import type { Setting } from './setting.ts';
@@ -251,6 +254,9 @@ export const SETTINGS = {
     description: 'Whether those pages may send cookies; needs exact origins.',
   }),
 
+  ...EVENT_SETTINGS,
+  ...PREVIEW_SETTINGS,
+  ...MEDIA_SETTINGS,
   ...S3_SETTINGS,
   ...REDIS_SETTINGS,
 } satisfies Record<string, Setting<unknown>>;

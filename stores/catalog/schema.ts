@@ -26,6 +26,7 @@ export const COLUMNS = [
   'reasonCode',
   'reason',
   'owner',
+  'media',
 ] as const satisfies readonly (keyof UploadRecord)[];
 
 /** `group` and `offset` are words of SQL. */
@@ -66,6 +67,7 @@ export function toRecord(row: UploadRow): UploadRecord {
     reasonCode: row[19],
     reason: row[20],
     owner: row[21],
+    media: row[22],
   };
 }
 
@@ -148,6 +150,7 @@ export const MIGRATIONS: readonly string[] = [
   ALTER TABLE uploads ADD COLUMN "owner" TEXT;
   CREATE INDEX uploads_open_by_owner ON uploads ("owner") WHERE "state" = 'receiving' AND "owner" IS NOT NULL;
   `,
+  'ALTER TABLE uploads ADD COLUMN "media" TEXT;',
 ];
 
 /**
