@@ -6,18 +6,25 @@ import { lockDataDir } from '../stores/file/data-dir-lock.ts';
 import { FileUploadStore } from '../stores/file/file-store.ts';
 import { createMemoryLocker } from '../stores/locker/memory.ts';
 import { createRedisLocker } from '../stores/locker/redis.ts';
+import { openFilePreviews } from '../stores/previews/file.ts';
+import { openS3Previews } from '../stores/previews/s3.ts';
+import type { PreviewStore } from '../stores/previews/types.ts';
 import { connectRedis } from '../stores/redis/connect.ts';
 import type { RedisConnection } from '../stores/redis/types.ts';
 import { createRedisPartListCache } from '../stores/s3/redis-part-list-cache.ts';
 import { createS3Store, type S3StoreOptions } from '../stores/s3/s3-store.ts';
 import type { Locker, UploadCatalog, UploadStore } from '../stores/types.ts';
 import type { Config } from './config.ts';
+import { fileSigningKey, fixedSigningKey, redisSigningKey, type SigningKey } from './signing-key.ts';
 
 /** Where bytes, locks and records are, for one configuration. */
 export interface Backend {
   store: UploadStore;
   locker: Locker;
   catalog: UploadCatalog;
+  previews: PreviewStore;
+  /** What URLs are signed with. */
+  signingKey: SigningKey;
   /** Rejects with the reason when uploads cannot be taken now. */
   check(): Promise<void>;
   close(): Promise<void>;
@@ -40,10 +47,13 @@ export async function openBackend(config: Config, events: BackendEvents): Promis
   const store = await openStore(config, redis);
   const locker = openLocker(config, redis, events.log);
   const catalog = openCatalog(config, redis, events);
+  const previews = await openPreviews(config);
   return {
     store,
     locker,
     catalog,
+    previews,
+    signingKey: openSigningKey(config, redis),
     async check() {
       await Promise.all([store.check(), catalog.check()]);
     },
@@ -51,6 +61,7 @@ export async function openBackend(config: Config, events: BackendEvents): Promis
       await locker.close();
       await catalog.close();
       await store.close();
+      await previews.close();
       await redis?.close();
       dataDirLock?.release();
     },
@@ -89,6 +100,23 @@ async function openStore(config: Config, redis: RedisConnection | undefined): Pr
     options.cache = createRedisPartListCache({ redis: redis.commands, prefix: config.redis.prefix });
   }
   return createS3Store(options);
+}
+
+/** In the same kind of place as the uploads: what is served must be there for every process. */
+async function openPreviews(config: Config): Promise<PreviewStore> {
+  if (config.s3 !== undefined) return openS3Previews({ ...config.s3, bucket: config.s3.previewBucket });
+  return openFilePreviews({
+    directory: join(config.dataDir, 'previews'),
+    isSynced: config.fsync !== 'off',
+  });
+}
+
+function openSigningKey(config: Config, redis: RedisConnection | undefined): SigningKey {
+  if (config.signingKey !== undefined) return fixedSigningKey(config.signingKey);
+  if (redis !== undefined && config.redis !== undefined) {
+    return redisSigningKey(redis.commands, config.redis.prefix);
+  }
+  return fileSigningKey(config.dataDir);
 }
 
 function openLocker(config: Config, redis: RedisConnection | undefined, log: FastifyBaseLogger): Locker {

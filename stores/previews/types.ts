@@ -16,7 +16,12 @@ export interface PreviewFile {
  * made again. The contract suite is `test/contracts/preview-store.ts`.
  */
 export interface PreviewStore {
-  /** Stores a local file under its name, durably; what has this name already is the same bytes. */
+  /**
+   * Stores a local file under its name; what has this name already is the same bytes. Whole or not at all, and durable
+   * at the latest once `putManifest` resolved.
+   *
+   * @throws StoreError upload_damaged (the file has another size), storage_full, store_unavailable
+   */
   put(uploadId: string, file: PreviewFile, path: string): Promise<void>;
   /**
    * The list that says which previews an upload has (JSON), written last: what is there without it was left by a

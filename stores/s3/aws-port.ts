@@ -19,6 +19,8 @@ import {
   UploadPartCommand,
   UploadPartCopyCommand,
 } from '@aws-sdk/client-s3';
+import { getSignedUrl } from '@aws-sdk/s3-request-presigner';
+import type { PresignOptions } from '../previews/types.ts';
 import { toPortError } from './aws-errors.ts';
 import { type ObjectAttributes, type PartBody, type S3Port, S3PortError } from './port.ts';
 import type { ProviderProfile } from './providers.ts';
@@ -35,19 +37,26 @@ export interface AwsPortOptions {
   acl: string | undefined;
 }
 
+/** What only a real bucket has. */
+export interface AwsPort extends S3Port {
+  /** A URL that reads the object until it expires; no request is made. Its headers take the place of the stored ones. */
+  presignGet(key: string, options: PresignOptions): Promise<string>;
+}
+
 /** The port over the AWS SDK. Never retries: what may be repeated is known by its callers. */
-export function createAwsPort(options: AwsPortOptions): S3Port {
+export function createAwsPort(options: AwsPortOptions): AwsPort {
   const { client, bucket: Bucket, profile } = options;
   // Everything that holds a client's bytes or names is encrypted as configured: originals, tails, info objects.
   const encryption = {
     ...(options.sse === undefined ? {} : { ServerSideEncryption: options.sse as ServerSideEncryption }),
     ...(options.sseKmsKeyId === undefined ? {} : { SSEKMSKeyId: options.sseKmsKeyId }),
   };
-  const originalOnly = (attributes: ObjectAttributes) => ({
+  const servedObject = (attributes: ObjectAttributes) => ({
     ...(attributes.contentType === undefined ? {} : { ContentType: attributes.contentType }),
     ...(attributes.contentDisposition === undefined
       ? {}
       : { ContentDisposition: attributes.contentDisposition }),
+    ...(attributes.cacheControl === undefined ? {} : { CacheControl: attributes.cacheControl }),
     ...(attributes.metadata === undefined ? {} : { Metadata: attributes.metadata }),
     ...(options.storageClass === undefined ? {} : { StorageClass: options.storageClass as StorageClass }),
     ...(options.acl === undefined || !profile.hasAcl ? {} : { ACL: options.acl as ObjectCannedACL }),
@@ -103,7 +112,7 @@ export function createAwsPort(options: AwsPortOptions): S3Port {
     throw failure ?? new S3PortError('refused', 'no form of If-Match was tried');
   }
 
-  const port: S3Port = {
+  const port: AwsPort = {
     putObject: ({ key, body, ifMatch, ifNoneMatch, attributes }) => {
       const put = async (ifMatch: string | undefined) => {
         const command = new PutObjectCommand({
@@ -113,7 +122,7 @@ export function createAwsPort(options: AwsPortOptions): S3Port {
           ...encryption,
           ...(ifMatch === undefined ? {} : { IfMatch: ifMatch }),
           ...(ifNoneMatch === undefined ? {} : { IfNoneMatch: ifNoneMatch }),
-          ...(attributes === undefined ? {} : originalOnly(attributes)),
+          ...(attributes === undefined ? {} : servedObject(attributes)),
         });
         const { ETag } = await client.send(command);
         return { etag: requireEtag(ETag) };
@@ -201,7 +210,7 @@ export function createAwsPort(options: AwsPortOptions): S3Port {
           Bucket,
           Key: key,
           ...encryption,
-          ...originalOnly(attributes),
+          ...servedObject(attributes),
         });
         const { UploadId } = await client.send(command);
         if (!UploadId) throw new S3PortError('ambiguous', 'the answer had no upload id');
@@ -297,6 +306,18 @@ export function createAwsPort(options: AwsPortOptions): S3Port {
             ? { key: page.NextKeyMarker, multipartId: page.NextUploadIdMarker ?? '' }
             : undefined;
         return { uploads, nextMarker };
+      }),
+
+    presignGet: (key, { expiresInSeconds, contentType, contentDisposition, cacheControl }) =>
+      onObject(() => {
+        const command = new GetObjectCommand({
+          Bucket,
+          Key: key,
+          ...(contentType === undefined ? {} : { ResponseContentType: contentType }),
+          ...(contentDisposition === undefined ? {} : { ResponseContentDisposition: contentDisposition }),
+          ...(cacheControl === undefined ? {} : { ResponseCacheControl: cacheControl }),
+        });
+        return getSignedUrl(client, command, { expiresIn: expiresInSeconds });
       }),
 
     checkBucket: () =>

@@ -44,14 +44,15 @@ export interface PutObjectRequest {
   ifMatch?: string;
   /** Only if there is no such object. */
   ifNoneMatch?: '*';
-  /** For originals: what the client told about them. Info objects and tails have none. */
+  /** For what is served: originals and previews. Info objects and tails have none. */
   attributes?: ObjectAttributes;
 }
 
-/** What an original carries besides its bytes. */
+/** What an original or a preview carries besides its bytes. */
 export interface ObjectAttributes {
   contentType?: string;
   contentDisposition?: string;
+  cacheControl?: string;
   /** Becomes `x-amz-meta-*`: ASCII, 2 KB in all. */
   metadata?: Record<string, string>;
 }

@@ -2,6 +2,7 @@ import type { Readable } from 'node:stream';
 import type { S3ClientConfig } from '@aws-sdk/client-s3';
 import { S3Store } from '@tus/s3-store';
 import { StoreError } from '../errors.ts';
+import type { PresignOptions } from '../previews/types.ts';
 import type {
   AppendOptions,
   AppendResult,
@@ -13,12 +14,12 @@ import type {
   UploadLock,
   UploadStore,
 } from '../types.ts';
-import { createAwsPort } from './aws-port.ts';
+import { isUploadId } from '../upload-id.ts';
+import { type AwsPort, createAwsPort } from './aws-port.ts';
 import { createStoreContext, type StoreParts } from './context-factory.ts';
 import { type Environment, systemEnvironment } from './environment.ts';
 import { createGridStore, type GridStore } from './grid-store.ts';
 import { createMemoryPartListCache, type PartListCache } from './part-list-cache.ts';
-import type { S3Port } from './port.ts';
 import { PROVIDER_PROFILES, type S3Provider } from './providers.ts';
 import { toStoreError } from './retry.ts';
 import type { SweepResult } from './sweep.ts';
@@ -77,7 +78,7 @@ const CONNECT_TIMEOUT_MS = 5_000;
  */
 export class S3UploadStore extends S3Store implements UploadStore {
   readonly kind = 's3';
-  readonly #port: S3Port;
+  readonly #port: AwsPort;
   readonly #parts: StoreParts;
   readonly #grid: GridStore;
 
@@ -181,6 +182,16 @@ export class S3UploadStore extends S3Store implements UploadStore {
     return this.#grid.openOriginal(id);
   }
 
+  /** Without asking whether there is a finished original. */
+  async presignOriginal(id: string, options: PresignOptions): Promise<string> {
+    if (!isUploadId(id)) throw new StoreError('upload_not_found', 'there is no such upload');
+    try {
+      return await this.#port.presignGet(this.#parts.context.keys.original(id), options);
+    } catch (error) {
+      throw toStoreError(error, 'signing the URL of the original');
+    }
+  }
+
   /** Expired uploads, what landed late for deleted ones, old tombstones, late tails, orphans. */
   sweep(signal?: AbortSignal): Promise<SweepResult> {
     return this.#grid.sweep(signal);
@@ -262,7 +273,6 @@ export function clientConfig(options: S3StoreOptions): S3ClientConfig {
   };
 }
 
-/** Whether bodies are sent without a hash in the signature. */
 export function ignore(): void {}
 
 /** Whether bodies are sent without a hash in their signature. */

@@ -4,6 +4,7 @@ import type { StoreContext } from './context.ts';
 import { goneError, isExpired, readLiveInfo } from './expiry.ts';
 import { contiguousParts, endOfParts, type Grid, parseTailName, type Tail } from './grid.ts';
 import type { InfoVersion, UploadInfo } from './info.ts';
+import { headIfExists } from './object-reader.ts';
 import type { CachedPartList } from './part-list-cache.ts';
 import { isS3Failure, type ListedPart, type ObjectHead } from './port.ts';
 import { toStoreError, withRetries } from './retry.ts';
@@ -116,14 +117,8 @@ export function toCacheEntry(state: GridState): CachedPartList {
   };
 }
 
-export async function headOriginal(context: StoreContext, id: string): Promise<ObjectHead | undefined> {
-  const { s3, keys, environment, retry } = context;
-  try {
-    return await withRetries(environment, retry, () => s3.headObject(keys.original(id)));
-  } catch (error) {
-    if (isS3Failure(error, 'not_found')) return undefined;
-    throw toStoreError(error, 'asking for the original');
-  }
+export function headOriginal(context: StoreContext, id: string): Promise<ObjectHead | undefined> {
+  return headIfExists(context, context.keys.original(id), 'the original');
 }
 
 /** Undefined: there is no such multipart upload (any more). */
