@@ -1,5 +1,6 @@
 import type { IncomingMessage, ServerResponse } from 'node:http';
-import type { Digest, OpenIntent, StoredUpload, UploadRecord } from '../../stores/types.ts';
+import { isStoreError } from '../../stores/errors.ts';
+import type { BodyChecksum, Digest, OpenIntent, StoredUpload, UploadRecord } from '../../stores/types.ts';
 import { newUploadId } from '../../stores/upload-id.ts';
 import { type ErrorCode, HttpError } from '../errors.ts';
 import type { Reply } from '../tus/reply.ts';
@@ -14,10 +15,10 @@ import {
   agreeOnLength,
   readBodyBytes,
   readCompleteness,
+  readContentChecksum,
   readCreationDigest,
   readMetadata,
   refuseContentCoding,
-  refuseContentDigest,
 } from './request-headers.ts';
 import { parseCountItem } from './structured-fields.ts';
 
@@ -40,6 +41,13 @@ const REJECTIONS: Readonly<Record<string, ErrorCode>> = {
   checksum_mismatch: 'digest_mismatch',
   type_not_allowed: 'type_not_allowed',
 };
+
+/** The content of one request. */
+interface RufhContent {
+  /** Length of the upload, as this request and all before it tell it. */
+  size: number | undefined;
+  checksum: BodyChecksum | undefined;
+}
 
 export function allowedMethods(id: string | undefined): string[] {
   return id === '' ? ['POST', 'PUT'] : ['HEAD', 'PATCH', 'DELETE'];
@@ -100,6 +108,8 @@ export class RufhExchange {
     refuseContentCoding(headers);
     const rawMetadata = readMetadata(headers);
     const declaredDigest = readCreationDigest(headers, { completes, rawMetadata });
+    // Of a creation that has everything, it is the digest of the whole.
+    const checksum = completes ? undefined : readContentChecksum(headers);
     const size = agreeOnLength(headers, { offset: 0, size: undefined, completes });
     this.#services.policy.checkSize(size ?? readBodyBytes(headers) ?? 0);
 
@@ -119,7 +129,7 @@ export class RufhExchange {
         ...(this.known.limit === undefined ? {} : { 'Upload-Limit': this.known.limit }),
       });
     }
-    await this.#receive(upload);
+    await this.#receiveFirst(upload, { size, checksum });
     return this.#settle(upload, completes, 201);
   }
 
@@ -136,7 +146,7 @@ export class RufhExchange {
         message: `The Content-Type of an append must be ${PARTIAL_UPLOAD_TYPE}.`,
       });
     }
-    refuseContentDigest(headers);
+    const checksum = readContentChecksum(headers);
     const digest = completes ? parseDigestField('Repr-Digest', headers['repr-digest']) : undefined;
 
     await this.#hold.lock(raw.socket);
@@ -153,8 +163,12 @@ export class RufhExchange {
     const size = agreeOnLength(headers, { offset, size: upload.size, completes });
     this.#services.policy.checkSize(size ?? offset + (readBodyBytes(headers) ?? 0));
     if (digest !== undefined) await this.#declareDigest(upload, digest);
+    // What has to be verified first changes nothing before that.
+    const declaresLater = checksum !== undefined && hasBody(headers);
+    if (size !== undefined && upload.size === undefined && !declaresLater)
+      await this.#hold.declareLength(size);
+    await this.#receive(upload, { size, checksum });
     if (size !== undefined && upload.size === undefined) await this.#hold.declareLength(size);
-    await this.#receive(upload);
     return this.#settle(upload, completes, version.appendStatus);
   }
 
@@ -188,19 +202,38 @@ export class RufhExchange {
     return { upload, record };
   }
 
-  async #receive(upload: StoredUpload): Promise<void> {
+  /** What a creation made, and told nobody of, is taken back when nothing of its content could be kept. */
+  async #receiveFirst(upload: StoredUpload, content: RufhContent): Promise<void> {
+    try {
+      await this.#receive(upload, content);
+    } catch (error) {
+      const isUseless = error instanceof HttpError && error.code === 'digest_mismatch';
+      const isFull = isStoreError(error, 'storage_full') && !this.#request.takesInterim;
+      if (isUseless || isFull) {
+        this.known.offset = undefined;
+        await this.#hold.discard().catch(() => {});
+      }
+      throw error;
+    }
+  }
+
+  async #receive(upload: StoredUpload, { size, checksum }: RufhContent): Promise<void> {
     const { raw } = this.#request;
     if (!hasBody(raw.headers)) return;
-    const mostBytes = upload.size ?? this.#services.policy.maxSizeBytes ?? Number.MAX_SAFE_INTEGER;
+    const mostBytes = size ?? upload.size ?? this.#services.policy.maxSizeBytes ?? Number.MAX_SAFE_INTEGER;
     // While bytes are on their way into the store, and after it failed, nobody knows the offset.
     this.known.offset = undefined;
     const end = await this.#hold.receive(raw, {
       limit: mostBytes - upload.offset,
       expectedBytes: readContentLength(raw.headers),
+      checksum,
       finishes: false,
     });
     this.#learn(upload);
     if (end === 'limit') throw await this.#overrun(upload);
+    if (end === 'checksum_mismatch') {
+      throw new HttpError('digest_mismatch', { message: 'The content is not what its Content-Digest says.' });
+    }
     if (end !== 'end') throw this.#hold.unfinishedBody(end);
   }
 

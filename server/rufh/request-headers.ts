@@ -1,6 +1,7 @@
+import { createHash } from 'node:crypto';
 import type { IncomingHttpHeaders } from 'node:http';
 import { parse as parseContentDisposition } from 'content-disposition';
-import type { Digest } from '../../stores/types.ts';
+import type { BodyChecksum, Digest } from '../../stores/types.ts';
 import { HttpError } from '../errors.ts';
 import { hasBody, mediaTypeOf, OFFSET_CONTENT_TYPE, readContentLength } from '../tus/tus-headers.ts';
 import { agreeOnDigest, parseDigestField } from '../uploads/digest-fields.ts';
@@ -83,22 +84,26 @@ export function readCreationDigest(
   { completes, rawMetadata }: { completes: boolean; rawMetadata: string | undefined },
 ): Digest | undefined {
   const { declaredSha256Hex } = describeUpload(parseUploadMetadata(rawMetadata));
-  const digest = agreeOnDigest([
+  return agreeOnDigest([
     parseDigestField('Repr-Digest', headers['repr-digest']),
     completes ? parseDigestField('Content-Digest', headers['content-digest']) : undefined,
     declaredSha256Hex === null ? undefined : { algorithm: 'sha-256' as const, hex: declaredSha256Hex },
   ]);
-  if (!completes) refuseContentDigest(headers);
-  return digest;
 }
 
-/** "the server SHOULD […] not append the content": bytes that are stored cannot be taken back, so we say no first. */
-export function refuseContentDigest(headers: IncomingHttpHeaders): void {
-  if (headers['content-digest'] !== undefined && hasBody(headers)) {
-    throw new HttpError('unsupported_digest', {
-      message: 'Content-Digest is not verified here: declare the digest of the whole upload by Repr-Digest.',
-    });
-  }
+/**
+ * The `Content-Digest` of this request's content: "If the digests don't match, the server SHOULD […] not append the
+ * content", so that nothing of it is stored before all of it is verified.
+ *
+ * @throws HttpError invalid_checksum, unsupported_digest; digest_mismatch where there is no content to wait for
+ */
+export function readContentChecksum(headers: IncomingHttpHeaders): BodyChecksum | undefined {
+  const digest = parseDigestField('Content-Digest', headers['content-digest']);
+  if (digest === undefined) return undefined;
+  const hash = createHash('sha256');
+  const matches = () => hash.digest('hex') === digest.hex;
+  if (!hasBody(headers) && !matches()) throw new HttpError('digest_mismatch');
+  return { update: (chunk) => void hash.update(chunk), matches };
 }
 
 /** The stored bytes are served as they are: with a coding they would not be what their media type says. */

@@ -661,10 +661,39 @@ describe('10 Integrity Digests', () => {
     ]);
     const malformed = await create(true, 'hello', { 'Repr-Digest': 'sha-256=xyz' });
     expect(problemOf(malformed).slice(0, 2)).toEqual([400, '#digest-invalid-values']);
+  });
+
+  it('Content-Digest of an append: "the server SHOULD […] not append the content" that is not what it says', async () => {
     const url = urlOf(await create(false, 'hel'));
-    const partial = await append(url, 3, true, 'lo', { 'Content-Digest': digest('lo') });
-    expect(problemOf(partial)[2]).toBe('unsupported_digest');
-    expect(stateOf(await retrieve(url))).toEqual([204, '3', '?0']);
+    const wrong = await append(url, 3, true, 'lo', { 'Content-Digest': digest('ol') });
+    expect(problemOf(wrong)).toEqual([400, '#digest-mismatched-values', 'digest_mismatch', '?0']);
+    const retrieved = await retrieve(url);
+    expect(stateOf(retrieved)).toEqual([204, '3', '?0']);
+    expect(retrieved.headers['upload-length']).toBeUndefined();
+    expect((await append(url, 3, true, 'lo', { 'Content-Digest': 'sha-512=:AAAA:' })).status).toBe(400);
+    expect(stateOf(await append(url, 3, true, 'lo', { 'Content-Digest': digest('lo') }))).toEqual([
+      201,
+      '5',
+      '?1',
+    ]);
+    expect(await download(url)).toEqual([200, 'hello']);
+
+    const known = urlOf(await create(false, 'hel', { 'Upload-Length': '5' }));
+    const middle = await append(known, 3, false, 'l', { 'Content-Digest': digest('l') });
+    expect(stateOf(middle).slice(1)).toEqual(['4', '?0']);
+    expect(problemOf(await append(known, 4, true, '', { 'Content-Digest': digest('o') }))[2]).toBe(
+      'digest_mismatch',
+    );
+    expect((await append(known, 4, true, 'o', { 'Content-Digest': digest('o') })).status).toBe(201);
+    expect(await download(known)).toEqual([200, 'hello']);
+  });
+
+  it('Content-Digest of a creation that has a part of everything: a wrong one makes no upload', async () => {
+    const good = await create(false, 'hel', { 'Content-Digest': digest('hel') });
+    expect(stateOf(await append(urlOf(good), 3, true, 'lo'))).toEqual([201, '5', '?1']);
+    const bad = await create(false, 'hel', { 'Content-Digest': digest('leh') });
+    expect(problemOf(bad).slice(0, 3)).toEqual([400, '#digest-mismatched-values', 'digest_mismatch']);
+    if (bad.headers.location !== undefined) expect((await retrieve(urlOf(bad))).status).toBe(404);
   });
 
   it('the Content-Digest of a creation that has everything is the digest of the whole', async () => {
