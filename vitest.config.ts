@@ -17,7 +17,7 @@ export default defineConfig({
         test: {
           ...COMMON,
           name: 'services',
-          include: ['test/{integration,faults}/**/*.test.ts'],
+          include: ['test/{integration,faults,browser}/**/*.test.ts'],
           // Starts the S3 server once for all of them.
           globalSetup: 'test/support/services.ts',
         },

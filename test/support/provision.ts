@@ -27,6 +27,7 @@ export const REQUIRED_PACKAGES: readonly RequiredPackage[] = [
   },
   { name: 'curl', programs: ['curl'], purpose: 'uploads by a client that knows nothing of us' },
   { name: 'caddy', programs: ['caddy'], purpose: 'the example of a reverse proxy under docs/deploy' },
+  { name: 'chromium', programs: ['chromium'], purpose: 'pages, and Uppy in them' },
   { name: 'nginx', programs: ['nginx'], purpose: 'the other example of a reverse proxy' },
 ];
 

@@ -1,0 +1,59 @@
+import { createServer } from 'node:http';
+import type { AddressInfo } from 'node:net';
+import { type Browser, chromium } from 'playwright-core';
+import { build } from 'vite';
+
+/** Debian's own, without its sandbox: that one needs rights which a container's root does not have. */
+export function launchBrowser(): Promise<Browser> {
+  return chromium.launch({ executablePath: '/usr/bin/chromium', args: ['--no-sandbox'] });
+}
+
+export interface ServedPage {
+  /** Of another origin than any server of ours. */
+  url: string;
+  close(): Promise<void>;
+}
+
+/**
+ * A page of somebody else: an HTML body and a script, bundled with what it imports.
+ *
+ * @param entry path of the script
+ */
+export async function servePage(entry: string, body: string): Promise<ServedPage> {
+  const script = await bundle(entry);
+  const html = `<!doctype html><html lang="en"><meta charset="utf-8"><title>A page</title>
+    <link rel="icon" href="data:,"><body>${body}<script type="module" src="/page.js"></script>`;
+  const server = createServer((req, res) => {
+    const isScript = req.url === '/page.js';
+    res.setHeader('content-type', isScript ? 'text/javascript' : 'text/html; charset=utf-8');
+    res.end(isScript ? script : html);
+  });
+  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
+  return {
+    url: `http://127.0.0.1:${(server.address() as AddressInfo).port}/`,
+    close: () =>
+      new Promise((resolve) => {
+        server.close(() => resolve());
+        server.closeAllConnections();
+      }),
+  };
+}
+
+async function bundle(entry: string): Promise<string> {
+  const result = await build({
+    configFile: false,
+    logLevel: 'warn',
+    build: {
+      write: false,
+      minify: false,
+      modulePreload: false,
+      rolldownOptions: { input: entry, output: { codeSplitting: false } },
+    },
+  });
+  const outputs = Array.isArray(result) ? result : [result];
+  for (const built of outputs) {
+    const chunk = 'output' in built ? built.output.find((item) => item.type === 'chunk') : undefined;
+    if (chunk?.type === 'chunk') return chunk.code;
+  }
+  throw new Error(`nothing was made of ${entry}`);
+}
