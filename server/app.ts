@@ -9,6 +9,11 @@ import { type Backend, openBackend } from './backend.ts';
 import type { Config } from './config.ts';
 import { ERRORS, HttpError, toHttpError } from './errors.ts';
 import { createLog } from './log.ts';
+import { createMediaAccess, originalAddress } from './media/media-access.ts';
+import { createMediaLinks } from './media/media-links.ts';
+import { mountMedia } from './media/routes.ts';
+import { createMediaSender } from './media/send-media.ts';
+import { createUrlSigner } from './media/url-signer.ts';
 import { createAdminGuard } from './plugins/admin.ts';
 import { createCors } from './plugins/cors.ts';
 import { mountHealth } from './plugins/health.ts';
@@ -126,17 +131,51 @@ export async function buildApp(config: Config, overrides: AppOverrides = {}): Pr
     policy,
     idleTimeoutMs: config.idleTimeoutMs,
   };
+  const requireAdmin = createAdminGuard({ isEnabled: config.isAdminServed, token: config.adminToken });
+  const isSigned = config.mediaAccess === 'signed';
+  const signer = isSigned
+    ? createUrlSigner({ signingKey: backend.signingKey, expiryMs: config.mediaUrlExpiryMs })
+    : undefined;
+  const links = createMediaLinks({ publicUrl: config.mediaPublicUrl, signer });
+  const access = createMediaAccess({
+    signer,
+    requireAdmin,
+    hasAdminToken: config.adminToken !== undefined,
+  });
   const tus = mountTus(fastify, {
     services,
     basePath: config.basePath,
     publicUrl: config.publicUrl,
     expirationMs: config.expirationMs,
     cors,
+    async assertReader(request, id) {
+      await access.check(request, originalAddress(id));
+    },
   });
   mountUploadRoutes(fastify, {
     services,
     basePath: config.basePath,
-    requireAdmin: createAdminGuard({ isEnabled: config.isAdminServed, token: config.adminToken }),
+    requireAdmin,
+    links,
+    maySign: access.maySign,
+  });
+  mountMedia(fastify, {
+    services,
+    access,
+    links,
+    send: createMediaSender({
+      services,
+      previews: backend.previews,
+      isRedirected: config.mediaRedirect === 'presigned',
+      urlExpiryMs: config.mediaUrlExpiryMs,
+      accel:
+        config.accelRedirect === undefined
+          ? undefined
+          : { location: config.accelRedirect, directory: config.dataDir },
+    }),
+    isSigned,
+    requireAdmin,
+    cors,
   });
   mountHealth(fastify, {
     check: () => backend.check(),
@@ -191,7 +230,7 @@ function sendError(reply: FastifyReply, httpError: HttpError): FastifyReply {
   return reply
     .code(httpError.status)
     .header('cache-control', 'no-store')
-    .send({ error: { code: httpError.code, message: httpError.message } });
+    .send({ error: { code: httpError.code, message: httpError.message, reason: httpError.reason } });
 }
 
 /** Fastify's own refusals (a body that is not JSON, a header it does not take) are the client's mistakes. */

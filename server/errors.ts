@@ -56,12 +56,18 @@ export const ERRORS = {
     status: 403,
     message: 'This address may only be used from the machine itself, or with a token.',
   },
+  signature_invalid: {
+    status: 403,
+    message: 'This needs a signed URL, and the signature of this one is missing or wrong.',
+  },
+  signature_expired: { status: 403, message: 'This signed URL has expired: ask for a new one.' },
   final_upload: {
     status: 403,
     message: 'This is a final upload, made of partial ones: nothing can be appended to it.',
   },
   not_found: { status: 404, message: 'There is nothing at this address.' },
   upload_not_found: { status: 404, message: 'There is no upload at this address.' },
+  preview_not_found: { status: 404, message: 'There is no such preview of this upload.' },
   partial_not_found: {
     status: 404,
     message:
@@ -166,8 +172,10 @@ export class HttpError extends Error {
   readonly code: ErrorCode;
   readonly status: number;
   readonly retryAfterSeconds: number | undefined;
+  /** Why, where there are several known reasons: a code of its own. */
+  readonly reason: string | undefined;
 
-  constructor(code: ErrorCode, options: { message?: string; cause?: unknown } = {}) {
+  constructor(code: ErrorCode, options: { message?: string; reason?: string; cause?: unknown } = {}) {
     const definition: ErrorDefinition = ERRORS[code];
     super(
       options.message ?? definition.message,
@@ -177,7 +185,12 @@ export class HttpError extends Error {
     this.code = code;
     this.status = definition.status;
     this.retryAfterSeconds = definition.retryAfterSeconds;
+    this.reason = options.reason;
   }
+}
+
+export function isHttpError(error: unknown, code?: ErrorCode): error is HttpError {
+  return error instanceof HttpError && (code === undefined || error.code === code);
 }
 
 /** Any thrown value as an error that a client may see. What we do not know becomes `internal`, its text unseen. */

@@ -29,3 +29,17 @@ export function servedContentType(declared: string | null | undefined): string {
   if (essence === undefined || ACTIVE_TYPES.some((active) => active.test(essence))) return OPAQUE_TYPE;
   return type;
 }
+
+/** Types that browsers show or play and never run. Playlists are none: they make players fetch what they name. */
+const INLINE_TYPES = [
+  /^(?:image|audio|video)\/(?!.*(?:svg|mpegurl|xml))/,
+  /^text\/(?:plain|csv|markdown)$/,
+  /^application\/(?:pdf|json)$/,
+];
+
+/** Whether content of this type may be shown where it stands, and not only saved. */
+export function mayShowInline(type: string | null | undefined): boolean {
+  const served = servedContentType(type);
+  const essence = served.split(';', 1)[0]?.trim().toLowerCase() ?? '';
+  return served !== OPAQUE_TYPE && INLINE_TYPES.some((inline) => inline.test(essence));
+}

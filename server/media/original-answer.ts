@@ -25,7 +25,7 @@ export interface AnswerOptions {
 }
 
 /** On every answer: nothing here is a page of ours, whatever a browser makes of the bytes. */
-const SAFETY_HEADERS = {
+export const SAFETY_HEADERS = {
   'X-Content-Type-Options': 'nosniff',
   'Content-Security-Policy': "sandbox; default-src 'none'",
 };

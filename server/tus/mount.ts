@@ -25,6 +25,8 @@ export interface TusMountOptions {
   /** How long an upload lives without new bytes; undefined: for ever. */
   expirationMs: number | undefined;
   cors: Cors;
+  /** Rejects with what a request is told that may not read this original. */
+  assertReader(request: FastifyRequest, id: string): Promise<void>;
 }
 
 export interface TusMount {
@@ -89,7 +91,8 @@ export function mountTus(app: FastifyInstance, options: TusMountOptions): TusMou
       return;
     }
     if (method === 'GET') {
-      await sendUpload(services, sessionRequest.id, req, res);
+      const { id: uploadId } = sessionRequest;
+      await sendUpload(services, uploadId, req, res, () => options.assertReader(request, uploadId));
       return;
     }
     if (isPlainUpload(method, id, req)) {

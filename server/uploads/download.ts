@@ -6,17 +6,24 @@ import type { UploadRecord } from '../../stores/types.ts';
 import { HttpError, toHttpError } from '../errors.ts';
 import { sendOriginal } from '../media/send-original.ts';
 import { recordOf } from './finish.ts';
-import { UploadHold, type UploadServices } from './upload-hold.ts';
+import { servableRecord } from './servable-record.ts';
+import type { UploadServices } from './upload-hold.ts';
 
-/** `GET <base path>/:id`: the original, once it may be served. Not by @tus/server's handler, whose web stream of a
- * file ends the process when the client goes away. */
+/**
+ * `GET <base path>/:id`: the original, once it may be served. Not by @tus/server's handler, whose web stream of a
+ * file ends the process when the client goes away.
+ *
+ * @param assertReader rejects with what the request is told, where it may not read this original
+ */
 export async function sendUpload(
   services: UploadServices,
   id: string,
   req: IncomingMessage,
   res: ServerResponse,
+  assertReader: () => Promise<void>,
 ): Promise<void> {
   try {
+    await assertReader();
     const record = await servableRecord(services, id, req).catch((error: unknown) => {
       if (!isStoreError(error, 'store_unavailable')) throw error;
       return recordByStore(services, id, error);
@@ -32,52 +39,6 @@ export async function sendUpload(
     });
   } catch (error) {
     sendDownloadError(error, id, res, services.log);
-  }
-}
-
-/** @throws HttpError upload_unfinished, upload_pending, upload_rejected, upload_gone; StoreError */
-async function servableRecord(
-  services: UploadServices,
-  id: string,
-  req: IncomingMessage,
-): Promise<UploadRecord> {
-  let record = await services.catalog.get(id);
-  if (record === undefined || record.state === 'receiving') record = await finishedRecord(services, id, req);
-  switch (record.state) {
-    case 'ready':
-    case 'failed':
-      return record;
-    case 'receiving':
-      throw new HttpError('upload_unfinished');
-    case 'received':
-    case 'processing':
-      throw new HttpError('upload_pending');
-    case 'rejected':
-      throw new HttpError('upload_rejected', record.reason === null ? {} : { message: record.reason });
-    case 'aborted':
-    case 'expired':
-      throw new HttpError('upload_gone');
-  }
-}
-
-/**
- * The catalog may have lost its last rows in a crash, or all of them: the store decides. What is full there is
- * finished here, as a HEAD would do it, so that an upload which was announced as finished is served from the first
- * moment after a restart on.
- */
-async function finishedRecord(
-  services: UploadServices,
-  id: string,
-  { socket }: IncomingMessage,
-): Promise<UploadRecord> {
-  // Asked without the lock first: taking it would interrupt an upload that is being received.
-  if (!(await services.store.getUpload(id)).isFull) throw new HttpError('upload_unfinished');
-  const hold = new UploadHold(services, id);
-  try {
-    await hold.lock(socket);
-    return await services.finisher.ensureRecord(await hold.open({ for: 'read' }));
-  } finally {
-    await hold.unlock();
   }
 }
 

@@ -1,4 +1,4 @@
-import type { FastifyInstance } from 'fastify';
+import type { FastifyInstance, FastifyRequest } from 'fastify';
 import { isStoreError } from '../../stores/errors.ts';
 import {
   UPLOAD_STATES,
@@ -7,6 +7,8 @@ import {
   type UploadState,
 } from '../../stores/types.ts';
 import { HttpError } from '../errors.ts';
+import type { MediaLinks, OpenMediaLinks } from '../media/media-links.ts';
+import { presentMedia } from '../media/present-media.ts';
 import type { RequireAdmin } from '../plugins/admin.ts';
 import { isPartialRecord } from './concat-records.ts';
 import { declareDigest } from './declare-digest.ts';
@@ -16,6 +18,9 @@ export interface UploadRoutesOptions {
   services: UploadServices;
   requireAdmin: RequireAdmin;
   basePath: string;
+  links: MediaLinks;
+  /** Whether a request may have URLs of media signed. */
+  maySign: (request: FastifyRequest) => boolean;
 }
 
 const DEFAULT_LIMIT = 50;
@@ -29,8 +34,11 @@ type ListQuery = Partial<Record<'state' | 'group' | 'limit' | 'cursor', string |
  * as the upload's URL). None of them answers other origins.
  */
 export function mountUploadRoutes(app: FastifyInstance, options: UploadRoutesOptions): void {
-  const { services, requireAdmin, basePath } = options;
+  const { services, requireAdmin, basePath, links, maySign } = options;
   const { catalog, store, finisher } = services;
+
+  const present = async (request: FastifyRequest, record: UploadRecord) =>
+    presentUpload(record, basePath, await links.open(maySign(request)));
 
   app.get<{ Querystring: ListQuery }>('/uploads', async (request, reply) => {
     requireAdmin(request);
@@ -40,8 +48,9 @@ export function mountUploadRoutes(app: FastifyInstance, options: UploadRoutesOpt
       filter: { state: parseState(onlyValue(query, 'state')), group: onlyValue(query, 'group') },
       page: { limit: parseLimit(onlyValue(query, 'limit')), cursor: onlyValue(query, 'cursor') },
     });
+    const openLinks = await links.open(true);
     return {
-      uploads: page.items.map((record) => presentUpload(record, basePath)),
+      uploads: page.items.map((record) => presentUpload(record, basePath, openLinks)),
       nextCursor: page.nextCursor ?? null,
     };
   });
@@ -50,12 +59,12 @@ export function mountUploadRoutes(app: FastifyInstance, options: UploadRoutesOpt
     reply.header('cache-control', 'no-store');
     const { id } = request.params;
     const record = (await catalog.get(id)) ?? (await finisher.ensureRecord(await store.getUpload(id)));
-    return presentUpload(record, basePath);
+    return present(request, record);
   });
 
   app.patch<{ Params: { id: string } }>('/uploads/:id', async (request, reply) => {
     reply.header('cache-control', 'no-store');
-    return presentUpload(await declareDigest(services, request.params.id, request), basePath);
+    return present(request, await declareDigest(services, request.params.id, request));
   });
 
   app.get('/uploads/summary', async (request, reply) => {
@@ -103,7 +112,7 @@ function parseLimit(text: string | undefined): number {
 }
 
 /** An upload as the API shows it: times as ISO 8601, sizes in bytes, speed in bytes per second. */
-function presentUpload(record: UploadRecord, basePath: string) {
+export function presentUpload(record: UploadRecord, basePath: string, links: OpenMediaLinks) {
   const seconds = record.receivingMs / 1000;
   return {
     id: record.id,
@@ -122,6 +131,7 @@ function presentUpload(record: UploadRecord, basePath: string) {
       record.state === 'receiving' || record.reasonCode === null
         ? null
         : { code: record.reasonCode, message: record.reason },
+    media: presentMedia(record, links),
     createdAt: isoTime(record.createdAtMs),
     updatedAt: isoTime(record.updatedAtMs),
     receivedAt: isoTime(record.receivedAtMs),

@@ -68,7 +68,7 @@ beforeEach(async () => {
     idleTimeoutMs: 0,
   };
   server = await startLoopbackServer((req, res) => {
-    void sendUpload(services, (req.url ?? '').slice(1), req, res);
+    void sendUpload(services, (req.url ?? '').slice(1), req, res, async () => {});
   });
 });
 

@@ -1,0 +1,69 @@
+import type { IncomingMessage } from 'node:http';
+import type { UploadRecord } from '../../stores/types.ts';
+import { HttpError } from '../errors.ts';
+import { UploadHold, type UploadServices } from './upload-hold.ts';
+
+/** @throws HttpError upload_unfinished, upload_pending, upload_rejected, upload_gone; StoreError */
+export async function servableRecord(
+  services: UploadServices,
+  id: string,
+  req: IncomingMessage,
+): Promise<UploadRecord> {
+  const record = await finishedRecord(services, id, req);
+  assertServable(record);
+  return record;
+}
+
+/**
+ * The record of an upload whose bytes are all there, whatever became of it.
+ *
+ * @throws HttpError upload_unfinished; StoreError
+ */
+export async function finishedRecord(
+  services: UploadServices,
+  id: string,
+  req: IncomingMessage,
+): Promise<UploadRecord> {
+  const record = await services.catalog.get(id);
+  return record === undefined || record.state === 'receiving' ? finishNow(services, id, req) : record;
+}
+
+/** @throws HttpError upload_unfinished, upload_pending, upload_rejected, upload_gone */
+export function assertServable(record: UploadRecord): void {
+  switch (record.state) {
+    case 'ready':
+    case 'failed':
+      return;
+    case 'receiving':
+      throw new HttpError('upload_unfinished');
+    case 'received':
+    case 'processing':
+      throw new HttpError('upload_pending');
+    case 'rejected':
+      throw new HttpError('upload_rejected', record.reason === null ? {} : { message: record.reason });
+    case 'aborted':
+    case 'expired':
+      throw new HttpError('upload_gone');
+  }
+}
+
+/**
+ * The catalog may have lost its last rows in a crash, or all of them: the store decides. What is full there is
+ * finished here, as a HEAD would do it, so that an upload which was announced as finished is served from the first
+ * moment after a restart on.
+ */
+async function finishNow(
+  services: UploadServices,
+  id: string,
+  { socket }: IncomingMessage,
+): Promise<UploadRecord> {
+  // Asked without the lock first: taking it would interrupt an upload that is being received.
+  if (!(await services.store.getUpload(id)).isFull) throw new HttpError('upload_unfinished');
+  const hold = new UploadHold(services, id);
+  try {
+    await hold.lock(socket);
+    return await services.finisher.ensureRecord(await hold.open({ for: 'read' }));
+  } finally {
+    await hold.unlock();
+  }
+}

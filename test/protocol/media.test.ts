@@ -1,0 +1,3 @@
+import { mediaServingContract } from '../contracts/media-serving.ts';
+
+mediaServingContract('files', () => ({}));
