@@ -29,6 +29,8 @@ export const REQUIRED_PACKAGES: readonly RequiredPackage[] = [
   { name: 'caddy', programs: ['caddy'], purpose: 'the example of a reverse proxy under docs/deploy' },
   { name: 'chromium', programs: ['chromium'], purpose: 'pages, and Uppy in them' },
   { name: 'nginx', programs: ['nginx'], purpose: 'the other example of a reverse proxy' },
+  { name: 'ffmpeg', programs: ['ffmpeg', 'ffprobe'], purpose: 'previews of videos' },
+  { name: 'ghostscript', programs: ['gs'], purpose: 'smaller PDFs' },
 ];
 
 export interface ProvisionOptions {
