@@ -1,5 +1,3 @@
-import type { DatabaseSync } from 'node:sqlite';
-import { StoreError } from '../errors.ts';
 import type { UploadPatch, UploadRecord, UploadState } from '../types.ts';
 
 /** Columns are named like the record's fields: a row is a record. */
@@ -152,32 +150,3 @@ export const MIGRATIONS: readonly string[] = [
   `,
   'ALTER TABLE uploads ADD COLUMN "media" TEXT;',
 ];
-
-/**
- * Brings the database to the newest version that `migrations` know, each step in a transaction of its own: a crash
- * leaves one version or the next, never something between. A database from a newer program is refused: rebuilding
- * would be safe for bytes, but would drop history that the newer program knows how to read.
- */
-export function migrate(db: DatabaseSync, path: string, migrations = MIGRATIONS): void {
-  const version = Number(db.prepare('PRAGMA user_version').get()?.user_version);
-  if (version > migrations.length) {
-    throw new StoreError(
-      'store_unavailable',
-      `The catalog ${path} was written by a newer version (schema ${version}; this one knows ${migrations.length}). ` +
-        'Run that version, or move the file away: a new one is then built from the store.',
-      { retryable: false },
-    );
-  }
-  for (const [index, step] of migrations.entries()) {
-    if (index < version) continue;
-    db.exec('BEGIN IMMEDIATE');
-    try {
-      db.exec(step);
-      db.exec(`PRAGMA user_version = ${index + 1}`);
-      db.exec('COMMIT');
-    } catch (error) {
-      if (db.isTransaction) db.exec('ROLLBACK');
-      throw error;
-    }
-  }
-}

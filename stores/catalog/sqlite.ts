@@ -1,7 +1,13 @@
-import { existsSync, renameSync } from 'node:fs';
 import type { SQLInputValue, StatementSync } from 'node:sqlite';
 import { type Clock, systemClock } from '../clock.ts';
-import { isStoreError, type StoreError } from '../errors.ts';
+import type { StoreError } from '../errors.ts';
+import {
+  openDatabaseFile,
+  openOrRecreate,
+  type RecreatedEvent,
+  translateSqliteError,
+} from '../sqlite/database-file.ts';
+import { createGroupCommit } from '../sqlite/group-commit.ts';
 import type {
   CatalogTotals,
   UploadCatalog,
@@ -14,17 +20,16 @@ import type {
 } from '../types.ts';
 import { PARTIALS_OWNER_SUFFIX, UPLOAD_STATES } from '../types.ts';
 import { checkPageLimit, decodeCursor, encodeCursor } from './cursor.ts';
-import { createGroupCommit } from './group-commit.ts';
 import {
   COLUMN_LIST,
   COLUMNS,
+  MIGRATIONS,
   PATCH_COLUMNS,
   quote,
   type TotalsRow,
   toRecord,
   type UploadRow,
 } from './schema.ts';
-import { openDatabaseFile, translateSqliteError } from './sqlite-file.ts';
 
 /*
  * The catalog of one process, in one SQLite file (`path`, and beside it `-wal` and `-shm` while it is open).
@@ -57,7 +62,7 @@ export function openSqliteCatalog({
   clock = systemClock,
   onCommitFailed,
 }: SqliteCatalogOptions): UploadCatalog {
-  const db = openDatabaseFile(path);
+  const db = openDatabaseFile({ path, migrations: MIGRATIONS });
   const transaction = createGroupCommit({ db, path, clock, onCommitFailed });
   /** By their SQL. Its shapes come from our code, never from a client: there are a few dozen. */
   const statements = new Map<string, StatementSync>();
@@ -201,27 +206,14 @@ export function openSqliteCatalog({
 
 export interface RecreateOptions extends SqliteCatalogOptions {
   /** Told when a damaged file was moved to `damagedPath` and an empty catalog took its place. */
-  onRecreated?: (event: { damagedPath: string; error: StoreError }) => void;
+  onRecreated?: (event: RecreatedEvent) => void;
 }
 
-/**
- * Like `openSqliteCatalog`, but a damaged file is moved away (with what SQLite keeps beside it, so that it can
- * still be looked into) and a new, empty catalog is opened: the caller fills it from the store.
- */
+/** Like `openSqliteCatalog`, but a damaged file gives way to a new, empty catalog: the caller fills it from the store. */
 export function openOrRecreateSqliteCatalog({ onRecreated, ...options }: RecreateOptions): UploadCatalog {
-  try {
-    return openSqliteCatalog(options);
-  } catch (error) {
-    if (!isStoreError(error, 'upload_damaged')) throw error;
-    const timestamp = new Date((options.clock ?? systemClock).now()).toISOString().replaceAll(':', '-');
-    const damagedPath = `${options.path}.damaged-${timestamp}`;
-    for (const suffix of ['', '-wal', '-shm']) {
-      if (existsSync(options.path + suffix)) renameSync(options.path + suffix, damagedPath + suffix);
-    }
-    const catalog = openSqliteCatalog(options);
-    onRecreated?.({ damagedPath, error });
-    return catalog;
-  }
+  return openOrRecreate({ path: options.path, clock: options.clock, onRecreated }, () =>
+    openSqliteCatalog(options),
+  );
 }
 
 /** The SET clause for a patch and counters. A counter that the patch sets starts from there. */

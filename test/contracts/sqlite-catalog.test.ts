@@ -7,8 +7,7 @@ import { DatabaseSync } from 'node:sqlite';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
-import { createGroupCommit } from '../../stores/catalog/group-commit.ts';
-import { MIGRATIONS, migrate } from '../../stores/catalog/schema.ts';
+import { MIGRATIONS } from '../../stores/catalog/schema.ts';
 import {
   openOrRecreateSqliteCatalog,
   openSqliteCatalog,
@@ -16,6 +15,8 @@ import {
 } from '../../stores/catalog/sqlite.ts';
 import type { Clock } from '../../stores/clock.ts';
 import type { StoreError } from '../../stores/errors.ts';
+import { migrate } from '../../stores/sqlite/database-file.ts';
+import { createGroupCommit } from '../../stores/sqlite/group-commit.ts';
 import { newUploadRecord, type UploadCatalog } from '../../stores/types.ts';
 import { uploadCatalogContract } from './upload-catalog.ts';
 

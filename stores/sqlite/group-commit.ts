@@ -1,7 +1,7 @@
 import type { DatabaseSync } from 'node:sqlite';
 import type { Clock } from '../clock.ts';
 import type { StoreError } from '../errors.ts';
-import { translateSqliteError } from './sqlite-file.ts';
+import { translateSqliteError } from './database-file.ts';
 
 /** A commit costs as much as dozens of statements: writes of this long share one. */
 const COMMIT_AFTER_MS = 20;
