@@ -1,6 +1,9 @@
 /** What happened to an upload. The contract suite is `test/contracts/event-log.ts`. */
 export interface UploadEvent {
-  /** Grows with time; opaque otherwise. Goes out as SSE `id` and comes back as `Last-Event-ID`. */
+  /**
+   * Grows with time; opaque otherwise. Goes out as SSE `id` and comes back as `Last-Event-ID`. That of `progress` is
+   * the one of the newest kept event ('' when there is none).
+   */
   id: string;
   type: UploadEventType;
   uploadId: string;
@@ -41,12 +44,16 @@ export interface EventLog {
    * Every kept event after `afterId` (exclusive), then every new one as it happens, in order, without a gap
    * between the two. Undefined: only new ones. A listener that throws is dropped. `isReset` of the answer: `afterId`
    * is not in the log any more (or never was), so events may have been missed and the caller has to look at the
-   * state itself; then only new events follow.
+   * state itself; then only new events follow. The same happens to a running subscription when a log that is
+   * shared loses what this process has not read yet: `onGap` is told then.
+   *
+   * @throws StoreError store_unavailable
    */
   subscribe(
     filter: EventFilter,
     afterId: string | undefined,
     listener: (event: UploadEvent) => void,
+    onGap?: () => void,
   ): Promise<EventSubscription>;
   close(): Promise<void>;
 }
