@@ -6,7 +6,9 @@ import Fastify, {
 } from 'fastify';
 import type { UploadCatalog, UploadStore } from '../stores/types.ts';
 import { type Backend, openBackend } from './backend.ts';
+import { mountCapabilities } from './capabilities.ts';
 import type { Config } from './config.ts';
+import { mountDirectRoutes } from './direct/routes.ts';
 import { ERRORS, HttpError, toHttpError } from './errors.ts';
 import { createLog } from './log.ts';
 import { createMediaAccess, originalAddress } from './media/media-access.ts';
@@ -177,6 +179,15 @@ export async function buildApp(config: Config, overrides: AppOverrides = {}): Pr
     requireAdmin,
     cors,
   });
+  const direct = mountDirectRoutes(fastify, {
+    services,
+    direct: config.direct ? store.direct : undefined,
+    basePath: config.basePath,
+    publicUrl: config.publicUrl,
+    urlExpiryMs: config.directUrlExpiryMs,
+    cors,
+  });
+  mountCapabilities(fastify, { config, store, cors });
   mountHealth(fastify, {
     check: () => backend.check(),
     isDraining: () => active.isDraining,
@@ -201,6 +212,7 @@ export async function buildApp(config: Config, overrides: AppOverrides = {}): Pr
         await requests.whenNone();
         fastify.server.closeAllConnections();
         await closed;
+        await direct.close();
         await sweeper.close();
         await verifier.close();
         await backend.close();

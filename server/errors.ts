@@ -35,6 +35,11 @@ export const ERRORS = {
     message:
       'Upload-Concat must be "partial", or "final;" and the addresses of partial uploads of this server.',
   },
+  direct_needs_multipart: {
+    status: 400,
+    message: 'This storage takes no forms: send the file in parts (POST /s3/multipart), whatever its size.',
+  },
+  part_out_of_range: { status: 400, message: 'The upload has no part of this number.' },
   partial_unfinished: { status: 400, message: 'A partial upload of the list is not finished yet.' },
   invalid_cursor: { status: 400, message: 'The cursor is not one that this server gave out.' },
   length_already_set: { status: 400, message: 'The length of this upload is known and cannot be changed.' },
@@ -65,6 +70,18 @@ export const ERRORS = {
     status: 403,
     message: 'This is a final upload, made of partial ones: nothing can be appended to it.',
   },
+  direct_token_invalid: {
+    status: 403,
+    message: 'The uploadId and the key do not name an upload that you may work on.',
+  },
+  direct_upload: {
+    status: 403,
+    message: 'The bytes of this upload go straight to the storage: nothing can be appended to it here.',
+  },
+  direct_unavailable: {
+    status: 404,
+    message: 'This server takes no uploads straight to its storage: send them through it, by tus.',
+  },
   not_found: { status: 404, message: 'There is nothing at this address.' },
   upload_not_found: { status: 404, message: 'There is no upload at this address.' },
   preview_not_found: { status: 404, message: 'There is no such preview of this upload.' },
@@ -86,6 +103,11 @@ export const ERRORS = {
   digest_conflict: {
     status: 409,
     message: 'Another digest was declared for this upload before: the first one counts.',
+  },
+  parts_mismatch: {
+    status: 409,
+    message:
+      'What is stored of this upload is not what was declared or named. List the parts, send again what is wrong, and complete it once more.',
   },
   upload_unfinished: { status: 409, message: 'The upload is not finished yet.' },
   digest_too_late: {

@@ -19,6 +19,8 @@ export type StoreErrorCode =
   | 'length_already_set'
   /** The declared length is less than what is already stored. */
   | 'length_below_offset'
+  /** What a client sent straight to the bucket is not the upload that it declared, or no whole upload. */
+  | 'parts_mismatch'
   /** Our lock was lost while we held it: nothing more may be written. */
   | 'lock_lost'
   /** A single checksummed request is larger than what can be kept until it is verified. */

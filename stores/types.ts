@@ -1,5 +1,6 @@
 import type { Readable, Writable } from 'node:stream';
 import { Upload } from '@tus/utils';
+import type { DirectUploads } from './direct-types.ts';
 import type { PresignOptions } from './previews/types.ts';
 
 /** The whole-file digest that a client declared (lower-case hex), or that we computed. */
@@ -29,6 +30,8 @@ export interface StoredUploadFields {
   expiresAtMs?: number | undefined;
   /** The finished object exists and can be read. Files: true as soon as offset = size. */
   isComplete: boolean;
+  /** Its bytes go from the client straight to the bucket (stores/direct-types.ts). */
+  isDirect?: boolean | undefined;
 }
 
 /**
@@ -43,6 +46,7 @@ export class StoredUpload extends Upload {
   readonly createdAtMs: number;
   expiresAtMs: number | undefined;
   isComplete: boolean;
+  readonly isDirect: boolean;
   /** Private to the store that made this object (part list, entity tag…); nobody else looks inside. */
   storeState: unknown;
 
@@ -60,6 +64,7 @@ export class StoredUpload extends Upload {
     this.createdAtMs = fields.createdAtMs;
     this.expiresAtMs = fields.expiresAtMs;
     this.isComplete = fields.isComplete;
+    this.isDirect = fields.isDirect ?? false;
   }
 
   /** Every byte is stored (the object may still have to be completed). */
@@ -170,6 +175,8 @@ export interface UploadStore {
   complete(upload: StoredUpload, lock: UploadLock): Promise<void>;
   /** tus Concatenation, where the store can do it. */
   readonly concatenation?: ConcatenatingStore;
+  /** Uploads that do not pass through this server, where the store can do it. */
+  readonly direct?: DirectUploads;
   /** Removes everything of this upload, and nothing else. upload_not_found when there is nothing. */
   removeUpload(id: string, lock: UploadLock): Promise<void>;
   /** Every upload that this store holds, finished or not, in no order; what cannot be read is passed to `onDamaged`. */

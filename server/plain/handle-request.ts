@@ -1,4 +1,5 @@
-import { type ErrorCode, HttpError, toHttpError } from '../errors.ts';
+import { type ErrorCode, type HttpError, toHttpError } from '../errors.ts';
+import { checkOrigin } from '../plugins/check-origin.ts';
 import type { Cors } from '../plugins/cors.ts';
 import type { Reply } from '../tus/reply.ts';
 import type { UploadServices } from '../uploads/upload-hold.ts';
@@ -21,7 +22,7 @@ export async function handlePlainUpload(
   cors: Cors,
 ): Promise<Reply> {
   try {
-    checkOrigin(request, cors);
+    checkOrigin(cors, request.raw.headers.origin, request.host);
     if (request.method === 'POST') return jsonReply(201, await receiveForm(services, request));
     const stored = await putUpload(services, request);
     const reply = jsonReply(201, stored);
@@ -37,20 +38,6 @@ export async function handlePlainUpload(
     }
     return errorReply(httpError);
   }
-}
-
-/**
- * Browsers send forms of any page to any server, and ask nobody first (no preflight): what they send says where it
- * comes from, and that has to be an origin that may upload, or ours.
- */
-function checkOrigin({ raw, host }: PlainRequest & { host: string }, cors: Cors): void {
-  const { origin } = raw.headers;
-  if (cors.permits(origin) || (origin !== undefined && hostOf(origin) === host)) return;
-  throw new HttpError('forbidden', { message: 'Pages of this origin may not upload here.' });
-}
-
-function hostOf(origin: string): string | undefined {
-  return URL.canParse(origin) ? new URL(origin).host : undefined;
 }
 
 function errorReply({ code, status, message, retryAfterSeconds }: HttpError): Reply {

@@ -31,6 +31,7 @@ const ALLOWED_HEADERS = [
   'Upload-Length',
   'Upload-Metadata',
   'Upload-Offset',
+  'Uppy-Versions',
   'Want-Repr-Digest',
   'X-HTTP-Method-Override',
   'X-Request-ID',

@@ -1,4 +1,4 @@
-import { type Digest, StoredUpload, type UploadCatalog, type UploadStore } from '../../stores/types.ts';
+import { type Digest, StoredUpload, type UploadCatalog } from '../../stores/types.ts';
 import { ownerOf, tooManyUploads } from '../policy/open-uploads.ts';
 import type { UploadPolicy } from '../policy/upload-policy.ts';
 import { recordOf } from './finish.ts';
@@ -7,6 +7,8 @@ import { recordOf } from './finish.ts';
 const RESERVATION_MS = 60_000;
 
 export interface NewUpload {
+  /** Its bytes do not pass through this server. */
+  isDirect?: boolean;
   size: number | undefined;
   rawMetadata: string | undefined;
   declaredDigest: Digest | undefined;
@@ -17,7 +19,6 @@ export interface NewUpload {
 }
 
 export interface CreationServices {
-  store: UploadStore;
   catalog: UploadCatalog;
   policy: UploadPolicy;
 }
@@ -29,21 +30,22 @@ export interface CreationServices {
  * with looking whether there is one. A crash before the store has the upload leaves a record that the sweep takes
  * for an expired upload.
  *
- * @param followingBytes length of the body that is appended in the same request
+ * @param make makes it in the store
  * @throws StoreError; HttpError size_limit, type_not_allowed, metadata_required, too_many_uploads
  */
 export async function createUpload(
-  { store, catalog, policy }: CreationServices,
+  { catalog, policy }: CreationServices,
   id: string,
   { client, ...fields }: NewUpload,
-  followingBytes: number | undefined,
+  make: (planned: StoredUpload) => Promise<StoredUpload>,
 ): Promise<StoredUpload> {
   policy.checkCreation(fields);
-  const planned = new StoredUpload({ id, ...fields, offset: 0, createdAtMs: Date.now(), isComplete: false });
+  const createdAtMs = Date.now();
+  const planned = new StoredUpload({ id, ...fields, offset: 0, createdAtMs, isComplete: false });
   const { maxOpenUploads } = policy;
   const owner = ownerOf(client, fields.concat);
   if (maxOpenUploads === undefined || owner === null) {
-    const upload = await store.create(planned, { followingBytes });
+    const upload = await make(planned);
     await catalog.create(recordOf(upload));
     return upload;
   }
@@ -53,7 +55,7 @@ export async function createUpload(
     throw tooManyUploads(maxOpenUploads);
   }
   try {
-    const upload = await store.create(planned, { followingBytes });
+    const upload = await make(planned);
     await catalog.update(id, { expiresAtMs: upload.expiresAtMs ?? null });
     return upload;
   } catch (error) {

@@ -11,6 +11,7 @@ import {
 } from '../../stores/types.ts';
 import type { UploadPolicy } from '../policy/upload-policy.ts';
 import { CONCAT_REASONS } from './concat-records.ts';
+import { DIRECT_REASON } from './direct-records.ts';
 import { describeUpload, InvalidMetadataError, parseUploadMetadata } from './metadata.ts';
 import { readHead } from './read-head.ts';
 
@@ -171,7 +172,8 @@ export function recordOf(upload: StoredUpload): UploadRecord {
   });
 }
 
-function kindOf({ concat, isFull }: StoredUpload): Pick<UploadRecord, 'reasonCode' | 'reason'> {
+function kindOf({ concat, isFull, isDirect }: StoredUpload): Pick<UploadRecord, 'reasonCode' | 'reason'> {
+  if (isDirect && !isFull) return { reasonCode: DIRECT_REASON, reason: 'Sent straight to the storage.' };
   if (isPartialUpload(concat)) {
     return { reasonCode: CONCAT_REASONS.partial, reason: 'A partial upload: one piece of a file.' };
   }

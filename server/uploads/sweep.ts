@@ -11,6 +11,7 @@ import type {
 } from '../../stores/types.ts';
 import { CONCAT_REASONS } from './concat-records.ts';
 import type { Concatenator } from './concatenation.ts';
+import { DIRECT_REASON } from './direct-records.ts';
 import type { Finisher } from './finish.ts';
 import type { Verifier } from './verifier.ts';
 
@@ -119,6 +120,14 @@ export function createSweeper(options: SweeperOptions): Sweeper {
     return isFinished;
   }
 
+  /** What arrives of a direct upload, no request of ours tells. */
+  async function lookAtDirect({ id, offset }: UploadRecord): Promise<boolean> {
+    const upload = await store.getUpload(id);
+    if (upload.isFull) return finish(id);
+    if (upload.offset !== offset) await catalog.update(id, { offset: upload.offset, updatedAtMs: now() });
+    return false;
+  }
+
   async function putTogether(id: string): Promise<boolean> {
     let isFinished = false;
     await withLock(id, async (lock) => {
@@ -159,6 +168,8 @@ export function createSweeper(options: SweeperOptions): Sweeper {
           if (await putTogether(record.id)) counts.finished += 1;
         } else if (isFull(record) && record.reasonCode !== CONCAT_REASONS.partial) {
           if (await finish(record.id)) counts.finished += 1;
+        } else if (record.reasonCode === DIRECT_REASON && !isExpired) {
+          if (await lookAtDirect(record)) counts.finished += 1;
         } else if (isExpired) {
           if (await expire(record.id)) counts.expired += 1;
         }

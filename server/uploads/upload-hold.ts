@@ -138,7 +138,10 @@ export class UploadHold implements ActiveRequest {
     followingBytes?: number,
     { finishes = true }: FinishOption = {},
   ): Promise<StoredUpload> {
-    const upload = await createUpload(this.#services, this.id, fields, followingBytes);
+    const { store } = this.#services;
+    const upload = await createUpload(this.#services, this.id, fields, (planned) =>
+      store.create(planned, { followingBytes }),
+    );
     this.#upload = upload;
     if (finishes) await this.conclude();
     return upload;
@@ -147,7 +150,7 @@ export class UploadHold implements ActiveRequest {
   /**
    * The upload's state. A full upload is finished here if that did not happen before.
    *
-   * @throws StoreError; HttpError upload_gone, upload_rejected, final_upload, upload_busy
+   * @throws StoreError; HttpError upload_gone, upload_rejected, final_upload, direct_upload, upload_busy
    */
   async open(
     intent: OpenIntent,
@@ -176,6 +179,7 @@ export class UploadHold implements ActiveRequest {
       // Of one that an interrupted request has planned, there is nothing to tell until it is put together.
       if (!upload.isFull) throw new HttpError('upload_busy');
     }
+    if (upload.isDirect && !upload.isFull && intent.for === 'write') throw new HttpError('direct_upload');
     if (upload.isFull) {
       const record = finishes ? await this.finish() : await this.record();
       if (record?.state === 'rejected') {
@@ -243,6 +247,11 @@ export class UploadHold implements ActiveRequest {
     } finally {
       active.remove(this);
     }
+  }
+
+  /** Takes the client's word that it has sent all of a direct upload. Throws StoreError parts_mismatch. */
+  async seal(): Promise<void> {
+    await this.#services.store.direct?.seal(this.#known(), this.#held());
   }
 
   /** Finishes the upload if all of its bytes are there; does nothing otherwise, or when it is finished. */

@@ -2,6 +2,7 @@ import { Readable } from 'node:stream';
 import {
   AbortMultipartUploadCommand,
   CompleteMultipartUploadCommand,
+  CopyObjectCommand,
   CreateMultipartUploadCommand,
   DeleteObjectCommand,
   DeleteObjectsCommand,
@@ -61,6 +62,8 @@ export function createAwsPort(options: AwsPortOptions): AwsPort {
     ...(options.storageClass === undefined ? {} : { StorageClass: options.storageClass as StorageClass }),
     ...(options.acl === undefined || !profile.hasAcl ? {} : { ACL: options.acl as ObjectCannedACL }),
   });
+
+  const copySource = (key: string) => `${Bucket}/${key.split('/').map(encodeURIComponent).join('/')}`;
 
   let ifMatchForm: 'quoted' | 'bare' | undefined;
 
@@ -237,12 +240,26 @@ export function createAwsPort(options: AwsPortOptions): AwsPort {
           Key: key,
           UploadId: multipartId,
           PartNumber: partNumber,
-          CopySource: `${Bucket}/${source.key.split('/').map(encodeURIComponent).join('/')}`,
+          CopySource: copySource(source.key),
           CopySourceRange: `bytes=${source.start}-${source.end}`,
           CopySourceIfMatch: source.etag,
         });
         const { CopyPartResult } = await client.send(command);
         return { etag: requireEtag(CopyPartResult?.ETag) };
+      }),
+
+    copyObject: (source, key, attributes) =>
+      onObject(async () => {
+        const command = new CopyObjectCommand({
+          Bucket,
+          Key: key,
+          CopySource: copySource(source.key),
+          CopySourceIfMatch: source.etag,
+          MetadataDirective: 'REPLACE',
+          ...encryption,
+          ...servedObject(attributes),
+        });
+        await client.send(command);
       }),
 
     listParts: (key, multipartId, afterPartNumber) =>

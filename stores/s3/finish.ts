@@ -3,6 +3,7 @@ import { StoreError } from '../errors.ts';
 import type { StoredUpload, UploadLock } from '../types.ts';
 import { objectAttributes } from './attributes.ts';
 import type { StoreContext } from './context.ts';
+import { breakSeal, copyStaged, sealDirect } from './direct-finish.ts';
 import { pause } from './environment.ts';
 import { expectedPartSize, totalParts } from './grid.ts';
 import type { UploadInfo } from './info.ts';
@@ -29,12 +30,15 @@ export async function completeUpload(
   if (!state.isComplete && (state.parts === undefined || state.version.info.state !== 'open')) {
     state = await readForCompletion(context, upload.id);
   }
+  const isUnsealed = state.version.info.direct !== undefined && state.version.info.state === 'open';
+  if (!state.isComplete && isUnsealed) await sealDirect(context, state);
   const { info } = state.version;
   if (!state.isComplete) {
     if (info.size === null || state.offset !== info.size) {
       throw new StoreError('store_unavailable', 'not all bytes of the upload are there yet');
     }
     if (info.size === 0) await putEmptyObject(context, state, lock);
+    else if (info.direct?.kind === 'single') await copyStaged(context, state, lock);
     else await putTogether(context, state, lock);
     state.isComplete = true;
   }
@@ -72,11 +76,17 @@ async function putTogether(context: StoreContext, state: GridState, lock: Upload
   let invalidAnswers = 0;
   for (let attempt = 1; attempt <= COMPLETE_ATTEMPTS; attempt += 1) {
     if (lock.lost.aborted && rules.lostLockIsFinal) throw lockLost();
-    if (rules.checkBeforeComplete) checkParts(state.version.info, parts);
+    if (rules.checkBeforeComplete) {
+      const missing = findWrongPart(state.version.info, parts);
+      if (missing !== undefined && info.direct !== undefined) throw await breakSeal(context, state);
+      if (missing !== undefined) {
+        throw new StoreError('store_unavailable', `part ${missing} is not there with its right size`);
+      }
+    }
     // From here on readers know that every byte is there, and the sweep that this upload cannot expire.
     if (rules.markFinishing) await markFinishing(context, state);
     try {
-      await s3.completeMultipartUpload(keys.original(id), multipartId, inOrder(parts));
+      await s3.completeMultipartUpload(keys.original(id), multipartId, inOrder(info, parts));
       break;
     } catch (error) {
       if (isS3Failure(error, 'no_such_upload')) break;
@@ -134,18 +144,24 @@ async function markFinishing(context: StoreContext, state: GridState): Promise<v
   });
 }
 
-function checkParts(info: UploadInfo, parts: Map<number, ListedPart>): void {
+/** The first part that is not there with its right size. */
+function findWrongPart(info: UploadInfo, parts: Map<number, ListedPart>): number | undefined {
   const grid = gridOf(info);
   const total = totalParts(info.size ?? 0, grid.partSize);
   for (let partNumber = 1; partNumber <= total; partNumber += 1) {
-    if (parts.get(partNumber)?.size !== expectedPartSize(grid, partNumber)) {
-      throw new StoreError('store_unavailable', `part ${partNumber} is not there with its right size`);
-    }
+    if (parts.get(partNumber)?.size !== expectedPartSize(grid, partNumber)) return partNumber;
   }
+  return undefined;
 }
 
-function inOrder(parts: Map<number, ListedPart>): { partNumber: number; etag: string }[] {
+/** Without parts that a client sent to the bucket after it had said that there are no more. */
+function inOrder(
+  { size, partSize, direct }: UploadInfo,
+  parts: Map<number, ListedPart>,
+): { partNumber: number; etag: string }[] {
+  const last = direct === undefined ? parts.size : totalParts(size ?? 0, partSize ?? 1);
   return [...parts.values()]
+    .filter(({ partNumber }) => direct === undefined || partNumber <= last)
     .sort((a, b) => a.partNumber - b.partNumber)
     .map(({ partNumber, etag }) => ({ partNumber, etag }));
 }

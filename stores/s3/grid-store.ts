@@ -18,6 +18,7 @@ import { isExpired } from './expiry.ts';
 import { completeUpload } from './finish.ts';
 import type { UploadInfo } from './info.ts';
 import { listStoredUploads } from './listing.ts';
+import { newInfo } from './new-info.ts';
 import { openStoredOriginal } from './original.ts';
 import { removeStoredUpload } from './remove.ts';
 import { confirmFromCache, emptyState, type GridState, readState, stateOf, toCacheEntry } from './state.ts';
@@ -50,7 +51,8 @@ export function createGridStore(context: StoreContext): GridStore {
     }
     const state = await readState(context, id);
     // Saves the PATCH that follows a HEAD its own listing. Nothing is lost when it cannot be kept.
-    if (lock !== undefined && state.parts !== undefined && state.version.info.multipartId !== null) {
+    const isCached = state.version.info.multipartId !== null && state.version.info.direct === undefined;
+    if (lock !== undefined && state.parts !== undefined && isCached) {
       await cache.setIfLockHeld(id, toCacheEntry(state), lock).catch(() => undefined);
     }
     return state;
@@ -156,25 +158,6 @@ async function readListed(
   return { ...emptyState(version), parts: undefined, offset: originalSize, isComplete: true };
 }
 
-function newInfo(upload: StoredUpload, context: StoreContext): UploadInfo {
-  const { expirationMs, environment } = context;
-  return {
-    format: 1,
-    version: 1,
-    id: upload.id,
-    size: upload.size ?? null,
-    rawMetadata: upload.rawMetadata ?? null,
-    concat: upload.concat ?? null,
-    declaredDigest: upload.declaredDigest ?? null,
-    createdAtMs: upload.createdAtMs,
-    expiresAtMs: expirationMs > 0 ? environment.nowMs() + expirationMs : null,
-    partSize: null,
-    multipartId: null,
-    state: 'open',
-    goneAtMs: null,
-  };
-}
-
 function withLength(info: UploadInfo, size: number, context: StoreContext): UploadInfo | undefined {
   if (info.state === 'gone') throw gone();
   if (info.size === size) return undefined;
@@ -193,7 +176,7 @@ function toStoredUpload(state: GridState): StoredUpload {
   const isKept = info.state === 'finishing' && !isPartialUpload(info.concat ?? undefined);
   const upload = new StoredUpload({
     id: info.id,
-    size: info.size ?? undefined,
+    size: info.size ?? state.stagedSize,
     offset: state.offset,
     rawMetadata: info.rawMetadata ?? undefined,
     concat: info.concat ?? undefined,
@@ -202,6 +185,7 @@ function toStoredUpload(state: GridState): StoredUpload {
     partialIds: info.partials?.map((partial) => partial.id),
     expiresAtMs: isKept ? undefined : (info.expiresAtMs ?? undefined),
     isComplete: state.isComplete,
+    isDirect: info.direct !== undefined,
   });
   upload.storeState = state;
   return upload;

@@ -1,3 +1,4 @@
+import type { DirectKind } from '../direct-types.ts';
 import { StoreError } from '../errors.ts';
 import type { Digest } from '../types.ts';
 import type { Environment } from './environment.ts';
@@ -12,7 +13,10 @@ import type { GridRules } from './rules.ts';
  */
 export type InfoState = 'open' | 'finishing' | 'gone';
 
-/** The info object `<prefix><id>.info`, JSON. `size`, `partSize` and `multipartId` are each set once. */
+/**
+ * The info object `<prefix><id>.info`, JSON. `size`, `partSize` and `multipartId` are each set once; those of a direct
+ * upload with its seal, which can be broken again.
+ */
 export interface UploadInfo {
   format: 1;
   /** Grows with every change, so that no two contents (and entity tags) are alike. */
@@ -23,6 +27,8 @@ export interface UploadInfo {
   concat: string | null;
   /** Of a final upload: what it is made of, in order. */
   partials?: PlannedPartial[];
+  /** Of an upload that does not pass through this server: what its client declared. */
+  direct?: DirectDeclaration;
   declaredDigest: Digest | null;
   createdAtMs: number;
   /** When it expires if it stays unfinished; null: never. */
@@ -32,6 +38,15 @@ export interface UploadInfo {
   multipartId: string | null;
   state: InfoState;
   goneAtMs: number | null;
+}
+
+export interface DirectDeclaration {
+  kind: DirectKind;
+  /** Bytes; null: whatever arrives. */
+  size: number | null;
+  /** Bytes of every part but the last; null: whatever arrives. */
+  partSize: number | null;
+  tokenHash: string;
 }
 
 /** A finished partial upload as it was when the final one was planned. */
@@ -152,6 +167,7 @@ function isUploadInfo(value: unknown): value is UploadInfo {
     (info.multipartId === null || typeof info.multipartId === 'string') &&
     typeof info.createdAtMs === 'number' &&
     (info.partials === undefined || Array.isArray(info.partials)) &&
+    (info.direct === undefined || (typeof info.direct === 'object' && info.direct !== null)) &&
     (info.state === 'open' || info.state === 'finishing' || info.state === 'gone')
   );
 }

@@ -9,26 +9,37 @@ export interface ListedUpload {
   /** Undefined: no original was seen (yet). */
   originalSize: number | undefined;
   hasTails: boolean;
+  /** A direct upload's object that was not made the original yet, or landed after that. */
+  hasStaged: boolean;
 }
 
 /**
- * Every upload that has an info object. `<id>`, `<id>.info` and `<id>.tail/` are neighbours in a listing, so one
- * pass tells them together; an id that continues another one may come between, and then `originalSize` and
- * `hasTails` say too little, which costs a look at the info object and nothing else.
+ * Every upload that has an info object. `<id>`, `<id>.direct`, `<id>.info` and `<id>.tail/` are neighbours in a
+ * listing, so one pass tells them together; an id that continues another one may come between, and then the other
+ * fields say too little, which costs a look at the info object and nothing else.
  */
 export async function* listStoredUploads(context: StoreContext): AsyncGenerator<ListedUpload> {
   const { keys } = context;
   let original: { id: string; size: number } | undefined;
+  let stagedId: string | undefined;
   let pending: ListedUpload | undefined;
   for await (const entry of listEntries(context)) {
     const infoId = keys.parseInfo(entry.key);
     if (infoId !== undefined) {
       if (pending !== undefined) yield pending;
       const originalSize = original?.id === infoId ? original.size : undefined;
-      pending = { id: infoId, infoModifiedAtMs: entry.modifiedAtMs, originalSize, hasTails: false };
+      const hasStaged = stagedId === infoId;
+      pending = {
+        id: infoId,
+        infoModifiedAtMs: entry.modifiedAtMs,
+        originalSize,
+        hasTails: false,
+        hasStaged,
+      };
       continue;
     }
     if (pending !== undefined && entry.key === keys.tails(pending.id)) pending.hasTails = true;
+    stagedId = keys.parseStaged(entry.key) ?? stagedId;
     const originalId = keys.parseOriginal(entry.key);
     if (originalId !== undefined) original = { id: originalId, size: entry.size };
   }

@@ -24,6 +24,8 @@ export interface S3Port {
     partNumber: number,
     source: { key: string; etag: string; start: number; end: number },
   ): Promise<{ etag: string }>;
+  /** The whole of `source` (5 GiB at most) as another object, only while its entity tag is `source.etag`. */
+  copyObject(source: { key: string; etag: string }, key: string, attributes: ObjectAttributes): Promise<void>;
   listParts(key: string, multipartId: string, afterPartNumber: number): Promise<ListPartsPage>;
   completeMultipartUpload(
     key: string,

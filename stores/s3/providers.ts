@@ -19,6 +19,8 @@ export interface ProviderProfile {
   hasTags: boolean;
   /** DeleteObjects (many keys in one request) works. */
   hasDeleteObjects: boolean;
+  /** Takes forms with a policy ("POST Object" of Amazon's S3 API). */
+  hasForms: boolean;
   /** ACLs mean something; elsewhere the header may be refused. */
   hasAcl: boolean;
   /** All parts but the last must have one size. Ours always have: said for the record and for `doctor`. */
@@ -32,6 +34,7 @@ const BASE: ProviderProfile = {
   checksums: 'WHEN_REQUIRED',
   hasTags: true,
   hasDeleteObjects: true,
+  hasForms: true,
   hasAcl: true,
   needsEqualParts: false,
   hasBareIfMatch: false,
@@ -40,12 +43,12 @@ const BASE: ProviderProfile = {
 
 export const PROVIDER_PROFILES: Record<S3Provider, ProviderProfile> = {
   aws: BASE,
-  r2: { ...BASE, hasTags: false, hasAcl: false, needsEqualParts: true },
+  r2: { ...BASE, hasTags: false, hasForms: false, hasAcl: false, needsEqualParts: true },
   wasabi: BASE,
-  b2: { ...BASE, hasTags: false },
+  b2: { ...BASE, hasTags: false, hasForms: false },
   spaces: { ...BASE, hasTags: false },
-  // The XML API deletes one object per request.
-  gcs: { ...BASE, hasTags: false, hasDeleteObjects: false },
+  // The XML API deletes one object per request, and wants forms to be signed in a way of its own.
+  gcs: { ...BASE, hasTags: false, hasDeleteObjects: false, hasForms: false },
   ceph: { ...BASE, hasBareIfMatch: true },
   seaweedfs: BASE,
   generic: { ...BASE, hasTags: false },

@@ -39,7 +39,7 @@ async function buryUpload(context: StoreContext, seen: InfoVersion): Promise<Inf
 /** Everything but the tombstone. Tells whether there was anything. Safe to run again at any time. */
 export async function clearRemains(context: StoreContext, version: InfoVersion): Promise<boolean> {
   const { s3, keys, environment, retry, rules } = context;
-  const { id, multipartId } = version.info;
+  const { id, multipartId, direct } = version.info;
   let foundSomething = false;
   const abort = async () => {
     if (multipartId !== null)
@@ -53,6 +53,9 @@ export async function clearRemains(context: StoreContext, version: InfoVersion):
     } else {
       await deleteOriginal();
       await abort();
+    }
+    if (direct?.kind === 'single') {
+      await withRetries(environment, retry, () => s3.deleteObject(keys.staged(id)));
     }
     const tails = await listTails(context, id);
     foundSomething ||= tails.length > 0;

@@ -1,6 +1,7 @@
 import type { Readable } from 'node:stream';
 import type { S3ClientConfig } from '@aws-sdk/client-s3';
 import { S3Store } from '@tus/s3-store';
+import type { DirectUploads } from '../direct-types.ts';
 import { StoreError } from '../errors.ts';
 import type { PresignOptions } from '../previews/types.ts';
 import type {
@@ -17,6 +18,8 @@ import type {
 import { isUploadId } from '../upload-id.ts';
 import { type AwsPort, createAwsPort } from './aws-port.ts';
 import { createStoreContext, type StoreParts } from './context-factory.ts';
+import { createDirectUploads } from './direct.ts';
+import { createDirectSigner, type DirectSigner } from './direct-signer.ts';
 import { type Environment, systemEnvironment } from './environment.ts';
 import { createGridStore, type GridStore } from './grid-store.ts';
 import { createMemoryPartListCache, type PartListCache } from './part-list-cache.ts';
@@ -29,6 +32,8 @@ export interface S3StoreOptions {
   /** Starts every key, as it stands (`uploads/`). */
   prefix?: string | undefined;
   endpoint?: string | undefined;
+  /** Where browsers find it, if that is another address. */
+  publicEndpoint?: string | undefined;
   region?: string | undefined;
   forcePathStyle?: boolean | undefined;
   provider?: S3Provider | undefined;
@@ -81,6 +86,8 @@ export class S3UploadStore extends S3Store implements UploadStore {
   readonly #port: AwsPort;
   readonly #parts: StoreParts;
   readonly #grid: GridStore;
+  readonly #signer: DirectSigner;
+  readonly direct: DirectUploads;
 
   constructor(options: S3StoreOptions) {
     super({
@@ -115,6 +122,13 @@ export class S3UploadStore extends S3Store implements UploadStore {
       retryDelayMs: options.retryDelayMs ?? 100,
     });
     this.#grid = createGridStore(this.#parts.context);
+    this.#signer = createDirectSigner({
+      client: clientConfig({ ...options, endpoint: options.publicEndpoint ?? options.endpoint }),
+      bucket: options.bucket,
+      sse: options.sse,
+      sseKmsKeyId: options.sseKmsKeyId,
+    });
+    this.direct = createDirectUploads(this.#parts.context, this.#signer, { hasForms: profile.hasForms });
     this.extensions = [
       'creation',
       'creation-with-upload',
@@ -235,6 +249,7 @@ export class S3UploadStore extends S3Store implements UploadStore {
   async close(): Promise<void> {
     this.#parts.close();
     this.#port.close();
+    this.#signer.close();
   }
 }
 

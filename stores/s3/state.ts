@@ -1,6 +1,7 @@
 import { StoreError } from '../errors.ts';
 import type { StoredUpload } from '../types.ts';
 import type { StoreContext } from './context.ts';
+import { multipartState, stagedState } from './direct-state.ts';
 import { goneError, isExpired, readLiveInfo } from './expiry.ts';
 import { contiguousParts, endOfParts, type Grid, parseTailName, type Tail } from './grid.ts';
 import type { InfoVersion, UploadInfo } from './info.ts';
@@ -25,6 +26,8 @@ export interface GridState {
   deadTails: string[];
   offset: number;
   isComplete: boolean;
+  /** Bytes of a direct upload's staged object, where its length was not declared. */
+  stagedSize?: number;
 }
 
 export function gridOf(info: UploadInfo): Grid {
@@ -70,7 +73,12 @@ export async function readState(context: StoreContext, id: string): Promise<Grid
       isComplete: head !== undefined,
     };
   }
+  if (info.direct?.kind === 'single') return stagedState(version, await headStaged(context, id));
   if (info.multipartId === null) return emptyState(version);
+  if (info.direct !== undefined) {
+    const parts = await listAllParts(context, id, info.multipartId);
+    return parts === undefined ? withoutMultipart(context, version) : multipartState(version, parts);
+  }
   const { tails, parts } = await listStored(context, id, info.multipartId);
   if (parts === undefined) return withoutMultipart(context, version);
   return assemble(context, version, parts, tails);
@@ -119,6 +127,11 @@ export function toCacheEntry(state: GridState): CachedPartList {
 
 export function headOriginal(context: StoreContext, id: string): Promise<ObjectHead | undefined> {
   return headIfExists(context, context.keys.original(id), 'the original');
+}
+
+/** What a client has sent in one piece. */
+export function headStaged(context: StoreContext, id: string): Promise<ObjectHead | undefined> {
+  return headIfExists(context, context.keys.staged(id), 'the staged object');
 }
 
 /** Undefined: there is no such multipart upload (any more). */

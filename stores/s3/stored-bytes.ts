@@ -136,12 +136,12 @@ export async function deleteTails(
 
 /**
  * Creates the multipart upload and records it, together with the part size, in one conditional PUT. Until that
- * has succeeded no part is stored. When the outcome is not known nothing is aborted: the record may still land.
+ * has succeeded no part is stored (the parts of a direct upload say what their size is, later). When the outcome is not known nothing is aborted: the record may still land.
  */
 export async function recordMultipart(
   context: StoreContext,
   from: InfoVersion,
-  partSize: number,
+  partSize: number | null,
 ): Promise<InfoVersion> {
   const { s3, keys, environment, retry, infos, rules } = context;
   const { id } = from.info;

@@ -44,7 +44,8 @@ export async function sweepUploads(context: StoreContext, signal?: AbortSignal):
 function isAtRest(context: StoreContext, listed: ListedUpload): boolean {
   const { environment, tombstoneMs } = context;
   const restsSinceMs = environment.nowMs() - listed.infoModifiedAtMs;
-  return listed.originalSize !== undefined && !listed.hasTails && restsSinceMs > 2 * tombstoneMs;
+  const isTidy = listed.originalSize !== undefined && !listed.hasTails && !listed.hasStaged;
+  return isTidy && restsSinceMs > 2 * tombstoneMs;
 }
 
 /** One upload's turn. True if it had expired. */
@@ -74,6 +75,10 @@ export async function sweepUpload(context: StoreContext, seen: InfoVersion): Pro
       info.id,
       tails.map((tail) => tail.name),
     );
+    // Until its URL expires a client can send it again.
+    if (info.direct?.kind === 'single') {
+      await withRetries(environment, retry, () => s3.deleteObject(keys.staged(info.id)));
+    }
   }
   return false;
 }

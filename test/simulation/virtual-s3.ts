@@ -79,6 +79,7 @@ export class VirtualS3 {
           return { etag: part.etag };
         }),
       uploadPartCopy: () => Promise.reject(new S3PortError('refused', 'not part of this simulation')),
+      copyObject: () => Promise.reject(new S3PortError('refused', 'not part of this simulation')),
       listParts: (_key, multipartId, after) =>
         read(`ListParts ${multipartId} after ${after}`, () => this.#listParts(multipartId, after)),
       completeMultipartUpload: (key, multipartId, parts) =>

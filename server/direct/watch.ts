@@ -1,0 +1,80 @@
+import type { FastifyBaseLogger } from 'fastify';
+import { isStoreError } from '../../stores/errors.ts';
+import { UploadHold, type UploadServices } from '../uploads/upload-hold.ts';
+
+/** Seconds after which it is looked for the object that a client was given a form for; then every minute. */
+const LOOK_AFTER_S = [1, 1, 2, 4, 8, 15, 30];
+const THEN_EVERY_S = 60;
+/** What is waited for beyond that, the sweep finds. */
+const MAX_WATCHED = 2000;
+
+export interface DirectWatch {
+  /** Looks for the object of this upload until `forMs` from now, and finishes the upload when it is there. */
+  watch(id: string, forMs: number): void;
+  close(): Promise<void>;
+}
+
+/**
+ * Uppy posts a small file to the bucket and tells nobody: the process that gave it the form looks for the object.
+ * After a crash, or when there is too much to look for, the sweep does, every LANDFALL_SWEEP_INTERVAL.
+ */
+export function createDirectWatch(services: UploadServices, log: FastifyBaseLogger): DirectWatch {
+  const timers = new Map<string, NodeJS.Timeout>();
+  const running = new Set<Promise<void>>();
+  let isClosed = false;
+
+  function schedule(id: string, looks: number, untilMs: number): void {
+    const delayMs = (LOOK_AFTER_S[looks] ?? THEN_EVERY_S) * 1000;
+    if (isClosed || Date.now() > untilMs) {
+      timers.delete(id);
+      return;
+    }
+    const timer = setTimeout(() => {
+      const turn = look(id).then((isDone) => {
+        running.delete(turn);
+        if (isDone) timers.delete(id);
+        else schedule(id, looks + 1, untilMs);
+      });
+      running.add(turn);
+    }, delayMs);
+    timer.unref();
+    timers.set(id, timer);
+  }
+
+  /** True when there is nothing left to look for. */
+  async function look(id: string): Promise<boolean> {
+    try {
+      const record = await services.catalog.get(id);
+      if (record !== undefined && record.state !== 'receiving') return true;
+      if (!(await services.store.getUpload(id)).isFull) return false;
+      await finish(id);
+      return true;
+    } catch (error) {
+      if (isStoreError(error, 'upload_gone') || isStoreError(error, 'upload_not_found')) return true;
+      log.debug({ uploadId: id, error }, 'looking for a direct upload failed');
+      return false;
+    }
+  }
+
+  async function finish(id: string): Promise<void> {
+    const hold = new UploadHold(services, id);
+    const nobody = { once() {}, off() {} };
+    try {
+      await hold.lock(nobody);
+      await hold.open({ for: 'read' });
+    } finally {
+      await hold.unlock();
+    }
+  }
+
+  return {
+    watch(id, forMs) {
+      if (timers.size < MAX_WATCHED && !timers.has(id)) schedule(id, 0, Date.now() + forMs);
+    },
+    async close() {
+      isClosed = true;
+      for (const timer of timers.values()) clearTimeout(timer);
+      await Promise.all(running);
+    },
+  };
+}

@@ -1,0 +1,84 @@
+import { StoreError } from '../errors.ts';
+import type { UploadLock } from '../types.ts';
+import { objectAttributes } from './attributes.ts';
+import type { StoreContext } from './context.ts';
+import { layoutOf, mismatch } from './direct-state.ts';
+import { pause } from './environment.ts';
+import { isS3Failure, type ListedPart } from './port.ts';
+import { toStoreError } from './retry.ts';
+import { type GridState, headOriginal, headStaged } from './state.ts';
+
+const COPY_ATTEMPTS = 3;
+
+/**
+ * Records what an unsealed upload turned out to be, and that no more is coming: from here on it is on the way to its
+ * original, as any other upload whose last byte was stored. Needs the parts, or the staged object, in `state`.
+ */
+export async function sealDirect(context: StoreContext, state: GridState): Promise<void> {
+  const { info } = state.version;
+  const { minimum } = context.partSizeLimits;
+  const sealed =
+    info.direct?.kind === 'single'
+      ? stagedLayout(state)
+      : layoutOf(info, state.parts ?? new Map<number, ListedPart>(), minimum);
+  state.version = await context.infos.change(state.version, (newest) => {
+    if (newest.state === 'gone') throw new StoreError('upload_gone', 'the upload was deleted or has expired');
+    if (newest.state === 'open') return { ...newest, ...sealed, state: 'finishing' };
+    if (newest.size === sealed.size) return undefined;
+    throw new StoreError('store_unavailable', 'the upload was completed with other parts meanwhile');
+  });
+  state.offset = sealed.size;
+}
+
+function stagedLayout(state: GridState): { size: number } {
+  const { info } = state.version;
+  // Declared as empty, it needs no object.
+  if (info.size === 0) return { size: 0 };
+  if (state.stagedSize === undefined) throw mismatch('no object of the declared size is there');
+  return { size: state.stagedSize };
+}
+
+/**
+ * Takes the seal back: after it, and before S3 put the parts together, the client replaced some by others. Without
+ * this the upload could neither be completed nor expire.
+ */
+export async function breakSeal(context: StoreContext, state: GridState): Promise<StoreError> {
+  state.version = await context.infos.change(state.version, (info) => {
+    if (info.state !== 'finishing' || info.direct === undefined) return undefined;
+    return { ...info, size: info.direct.size, partSize: null, state: 'open' };
+  });
+  return mismatch('what had arrived was replaced while the upload was being completed');
+}
+
+/**
+ * Makes the staged object the original. A client can send its object again for as long as its URL is valid, so the
+ * original is another one, which only we can write: a copy of what has the recorded size, named by its entity tag.
+ */
+export async function copyStaged(context: StoreContext, state: GridState, lock: UploadLock): Promise<void> {
+  const { s3, keys, environment, retry } = context;
+  const { id, size, rawMetadata } = state.version.info;
+  for (let attempt = 1; attempt <= COPY_ATTEMPTS; attempt += 1) {
+    if (lock.lost.aborted) {
+      throw new StoreError('lock_lost', 'the lock was lost while the upload was being completed');
+    }
+    const staged = await headStaged(context, id);
+    if (staged === undefined) break;
+    if (staged.size !== size) throw await breakSeal(context, state);
+    try {
+      const source = { key: keys.staged(id), etag: staged.etag };
+      await s3.copyObject(source, keys.original(id), objectAttributes(rawMetadata));
+      break;
+    } catch (error) {
+      if (isS3Failure(error, 'refused')) throw toStoreError(error, 'copying the staged object');
+      // Replaced or removed meanwhile, or it may have happened: the next look tells.
+      await pause(environment, retry.firstDelayMs * attempt, lock.lost);
+    }
+  }
+  const original = await headOriginal(context, id);
+  if (original === undefined) throw new StoreError('store_unavailable', 'the original is not there yet');
+  if (original.size !== size) {
+    throw new StoreError('upload_damaged', `the original of ${id} has the wrong size`);
+  }
+  // What fails here, or is sent once more, is left to the sweep.
+  await s3.deleteObject(keys.staged(id)).catch(() => undefined);
+}
