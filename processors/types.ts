@@ -9,6 +9,8 @@ export interface Processor {
    * @throws ProcessorError for what is wrong with this input
    */
   process(inputPath: string, options: ProcessOptions): Promise<ProcessedMedia>;
+  /** Loads what `process` needs (decoders), so that the first file does not wait for it. */
+  warmUp?(): Promise<void>;
 }
 
 export interface ProcessOptions {

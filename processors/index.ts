@@ -1,0 +1,10 @@
+import { imageProcessor } from './image.ts';
+import type { Processor } from './types.ts';
+
+/** The first that accepts a type makes its previews. To add one: a file, and a line here. */
+export const PROCESSORS: readonly Processor[] = [imageProcessor];
+
+/** Undefined: nothing is made of this type. Loads no decoder. */
+export function processorFor(mediaType: string): Processor | undefined {
+  return PROCESSORS.find((processor) => processor.accepts(mediaType));
+}
