@@ -24,11 +24,31 @@ export interface AnswerOptions {
   cacheControl?: string;
 }
 
+const STRICT_POLICY = "sandbox; default-src 'none'";
+/** A video that is opened by itself loads itself once more, as its own origin. Scripts stay forbidden. */
+const PLAYER_POLICY =
+  "sandbox allow-same-origin; default-src 'none'; media-src 'self'; style-src 'unsafe-inline'";
+
 /** On every answer: nothing here is a page of ours, whatever a browser makes of the bytes. */
-export const SAFETY_HEADERS = {
-  'X-Content-Type-Options': 'nosniff',
-  'Content-Security-Policy': "sandbox; default-src 'none'",
-};
+export function safetyHeaders(contentType: string, disposition: DispositionType): Record<string, string> {
+  const isPlayed = disposition === 'inline' && /^(?:audio|video)\//i.test(contentType);
+  return {
+    'X-Content-Type-Options': 'nosniff',
+    'Content-Security-Policy': isPlayed ? PLAYER_POLICY : STRICT_POLICY,
+  };
+}
+
+/** By what an answer is served that declares this. What may not be shown is saved, whatever was asked for. */
+export function servedAs({
+  contentType: declared,
+  disposition,
+}: Pick<AnswerOptions, 'contentType' | 'disposition'>): {
+  contentType: string;
+  disposition: DispositionType;
+} {
+  const contentType = servedContentType(declared);
+  return { contentType, disposition: contentType === OPAQUE_TYPE ? 'attachment' : disposition };
+}
 
 /**
  * Decides by the request's preconditions and ranges (RFC 9110, 13.2.2 and 14.2) how an original is answered, and
@@ -60,7 +80,10 @@ export function planAnswer(
   }
 
   try {
-    for (const [name, value] of Object.entries(SAFETY_HEADERS)) set.header(name, value);
+    const { contentType, disposition } = servedAs(options);
+    for (const [name, value] of Object.entries(safetyHeaders(contentType, disposition))) {
+      set.header(name, value);
+    }
     set.header('Accept-Ranges', 'bytes');
     set.header('ETag', `"${current.etag}"`);
     set.header('Last-Modified', new Date(current.modifiedAtMs).toUTCString());
@@ -81,10 +104,7 @@ export function planAnswer(
       return finishWithText(416, `The original has ${size} bytes; no requested range is within them.\n`);
     }
 
-    const contentType = servedContentType(options.contentType);
     set.header('Content-Type', contentType);
-    // What may not be shown is saved, whatever was asked for.
-    const disposition = contentType === OPAQUE_TYPE ? 'attachment' : options.disposition;
     set.header('Content-Disposition', contentDisposition(options.filename, disposition));
     if (request.kind === 'none') {
       set.header('Content-Length', size);

@@ -5,10 +5,9 @@ import type { PresignOptions, PreviewStore } from '../../stores/previews/types.t
 import type { OriginalReader } from '../../stores/types.ts';
 import { HttpError } from '../errors.ts';
 import type { UploadServices } from '../uploads/upload-hold.ts';
-import { OPAQUE_TYPE, servedContentType } from './content-type.ts';
 import { contentDisposition } from './disposition.ts';
 import { addVary, cacheControl, type MediaCaching, redirectCacheControl } from './media-headers.ts';
-import { SAFETY_HEADERS } from './original-answer.ts';
+import { safetyHeaders, servedAs } from './original-answer.ts';
 import type { SelectedMedia } from './select-media.ts';
 import { sendOriginal } from './send-original.ts';
 
@@ -54,7 +53,7 @@ export function createMediaSender(options: MediaSenderOptions): SendMedia {
     const presignOptions: PresignOptions = {
       expiresInSeconds,
       contentType,
-      contentDisposition: disposition,
+      contentDisposition: contentDisposition(media.filename, disposition),
       cacheControl: cacheControl(media.caching, Date.now()),
     };
     return preview === undefined
@@ -90,10 +89,10 @@ export function createMediaSender(options: MediaSenderOptions): SendMedia {
       await reader.close();
       const { contentType, disposition } = servedAs(media);
       await reply
-        .headers(SAFETY_HEADERS)
+        .headers(safetyHeaders(contentType, disposition))
         .header('x-accel-redirect', accelPath(accel, reader.path))
         .header('content-type', contentType)
-        .header('content-disposition', disposition)
+        .header('content-disposition', contentDisposition(media.filename, disposition))
         .header('cache-control', cacheControl(media.caching, Date.now()))
         .send();
       return;
@@ -110,15 +109,6 @@ export function createMediaSender(options: MediaSenderOptions): SendMedia {
     reply.hijack();
   };
 }
-
-/** The headers of an answer that somebody else sends, by the rules of our own. */
-function servedAs({ contentType: declared, filename, disposition: wanted }: SelectedMediaHeaders) {
-  const contentType = servedContentType(declared);
-  const type = contentType === OPAQUE_TYPE ? 'attachment' : wanted;
-  return { contentType, disposition: contentDisposition(filename, type) };
-}
-
-type SelectedMediaHeaders = Pick<SelectedMedia, 'contentType' | 'filename' | 'disposition'>;
 
 function accelPath({ location, directory }: { location: string; directory: string }, path: string): string {
   return location + relative(directory, path).split(sep).map(encodeURIComponent).join('/');

@@ -18,13 +18,19 @@ export interface ServedPage {
  * A page of somebody else: an HTML body and a script, bundled with what it imports.
  *
  * @param entry path of the script
+ * @param headers of the page
  */
-export async function servePage(entry: string, body: string): Promise<ServedPage> {
+export async function servePage(
+  entry: string,
+  body: string,
+  headers: Record<string, string> = {},
+): Promise<ServedPage> {
   const script = await bundle(entry);
   const html = `<!doctype html><html lang="en"><meta charset="utf-8"><title>A page</title>
     <link rel="icon" href="data:,"><body>${body}<script type="module" src="/page.js"></script>`;
   const server = createServer((req, res) => {
     const isScript = req.url === '/page.js';
+    for (const [name, value] of Object.entries(headers)) res.setHeader(name, value);
     res.setHeader('content-type', isScript ? 'text/javascript' : 'text/html; charset=utf-8');
     res.end(isScript ? script : html);
   });
