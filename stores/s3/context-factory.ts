@@ -66,7 +66,7 @@ export function createStoreContext(options: StoreContextOptions): StoreParts {
   const retry = { attempts: options.retryAttempts ?? 4, firstDelayMs: options.retryDelayMs ?? 100 };
   const yields = { yieldIdleMs: options.yieldIdleMs ?? 1000, yieldAfterMs: options.yieldAfterMs ?? 10_000 };
   const budget = createBufferBudget({ totalBytes: bufferBudgetBytes, environment, ...yields });
-  const pool = createBufferPool(budget);
+  const pool = createBufferPool(budget, environment);
   const spool = makeSpool(options, yields);
   const maximumInMemory = Math.floor(bufferBudgetBytes / PARTS_IN_BUDGET);
   const verification = createBodyVerification({

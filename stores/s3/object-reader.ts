@@ -2,6 +2,7 @@ import type { Readable, Writable } from 'node:stream';
 import { StoreError } from '../errors.ts';
 import type { OriginalReader } from '../types.ts';
 import type { Environment } from './environment.ts';
+import { releaseChunk } from './part-buffer.ts';
 import { isS3Failure, type ObjectHead, type S3Port } from './port.ts';
 import { type RetryPolicy, toStoreError, withRetries } from './retry.ts';
 
@@ -97,7 +98,8 @@ function copyStream(
     };
     const onData = (chunk: Buffer) => {
       copied += chunk.length;
-      if (!target.write(chunk)) body.pause();
+      // Network chunks hardly press on the garbage collector: a fast download would leave hundreds of megabytes of them.
+      if (!target.write(chunk, () => releaseChunk(chunk))) body.pause();
     };
     const onDrain = () => body.resume();
     const onTargetClose = () => settle();

@@ -1,4 +1,5 @@
 import type { BufferBudget, Reservation } from './budget.ts';
+import type { Environment } from './environment.ts';
 import { hashTail } from './grid.ts';
 import type { PartBody } from './port.ts';
 
@@ -39,10 +40,16 @@ export interface BufferPool {
 /** Smaller ones are cheap to make. */
 const POOLED_FROM_BYTES = 1024 * 1024;
 
+/** Memory that nobody wanted for this long is given back to the system. */
+const IDLE_MS = 2000;
+
 /** What lies unused in the pool and what is reserved never exceed the budget together. */
-export function createBufferPool(budget: BufferBudget): BufferPool {
+export function createBufferPool(budget: BufferBudget, environment: Environment): BufferPool {
   const free: Buffer[] = [];
   let freeBytes = 0;
+  /** The least that lay here since the last look: nobody needed that much. */
+  let idleBytes = 0;
+  let cancelTrim: (() => void) | undefined;
   const unusedBytes = () => Math.max(0, budget.totalBytes - budget.usedBytes);
 
   function trimTo(bytes: number): void {
@@ -53,20 +60,32 @@ export function createBufferPool(budget: BufferBudget): BufferPool {
     }
   }
 
+  function trimIdle(): void {
+    trimTo(freeBytes - idleBytes);
+    idleBytes = freeBytes;
+    cancelTrim = freeBytes > 0 ? environment.setTimer(IDLE_MS, trimIdle) : undefined;
+  }
+
   return {
     take(capacity) {
       const index = free.findLastIndex((memory) => memory.length === capacity);
       const [memory] = index >= 0 ? free.splice(index, 1) : [];
       if (memory !== undefined) freeBytes -= capacity;
       trimTo(unusedBytes());
+      idleBytes = Math.min(idleBytes, freeBytes);
       return memory ?? Buffer.allocUnsafeSlow(capacity);
     },
     give(memory) {
       if (memory.length < POOLED_FROM_BYTES || freeBytes > unusedBytes()) return freeMemory(memory);
       free.push(memory);
       freeBytes += memory.length;
+      cancelTrim ??= environment.setTimer(IDLE_MS, trimIdle);
     },
-    clear: () => trimTo(0),
+    clear() {
+      trimTo(0);
+      cancelTrim?.();
+      cancelTrim = undefined;
+    },
   };
 }
 
