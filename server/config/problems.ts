@@ -40,13 +40,17 @@ export const NOT_SET = '(not set)';
 
 /** A value as it may be printed: secrets only as their length, passwords in addresses masked, long ones cut. */
 export function showValue(text: string, isSecret: boolean): string {
-  if (isSecret && text !== 'none') {
-    return `(a secret of ${text.length} characters)`;
-  }
-  // A mistyped address can carry a password in any setting. Up to the last @, since passwords may contain one.
-  const masked = text.replace(/:\/\/[^/\s]*@/g, '://***@');
+  const masked = maskValue(text, isSecret);
+  if (isSecret && masked !== text) return masked;
   const shown = masked.length > MAX_SHOWN_CHARACTERS ? `${masked.slice(0, MAX_SHOWN_CHARACTERS)}…` : masked;
   return JSON.stringify(shown);
+}
+
+/** A value without what must stay secret: whole, and as it was written. */
+export function maskValue(text: string, isSecret: boolean): string {
+  if (isSecret && text !== 'none') return `(a secret of ${text.length} characters)`;
+  // A mistyped address can carry a password in any setting. Up to the last @, since passwords may contain one.
+  return text.replace(/:\/\/[^/\s]*@/g, '://***@');
 }
 
 export function sectionLink(section: string): string {

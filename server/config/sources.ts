@@ -14,6 +14,8 @@ const MAX_YAML_DEPTH = 3;
 
 const SETTING_LIST: readonly Setting<unknown>[] = Object.values(SETTINGS);
 const BY_YAML_KEY = new Map(SETTING_LIST.map((setting) => [setting.yaml, setting]));
+/** Not ours: what the command line client is told in the same shell. */
+const CLIENT_ENV_NAMES = ['LANDFALL_URL', 'LANDFALL_TOKEN'];
 const ENV_NAMES = [CONFIG_FILE_ENV, ...SETTING_LIST.map((setting) => setting.env)];
 
 /** A setting as somebody wrote it: the text, and the name under which a problem with it is reported. */
@@ -32,7 +34,7 @@ export type GivenTexts = Map<string, GivenText>;
 export function readEnvironment(env: NodeJS.ProcessEnv, problems: ConfigProblem[]): GivenTexts {
   const given: GivenTexts = new Map();
   for (const [name, text] of Object.entries(env)) {
-    if (!name.startsWith('LANDFALL_') || text === undefined) {
+    if (!name.startsWith('LANDFALL_') || text === undefined || CLIENT_ENV_NAMES.includes(name)) {
       continue;
     }
     if (!ENV_NAMES.includes(name)) {
