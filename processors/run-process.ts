@@ -1,12 +1,12 @@
 import { type ChildProcess, spawn } from 'node:child_process';
-import { readFile } from 'node:fs/promises';
+import { residentBytes } from './host/process-memory.ts';
 import { ProcessorError } from './types.ts';
 
 export interface RunOptions {
   /** Where it runs, and has its temporary files. */
   cwd: string;
   timeoutMs: number;
-  /** Resident bytes; looked at a few times a second, where the system has /proc. */
+  /** Resident bytes of us and the program; looked at a few times a second, where the system has /proc. */
   memoryBytes: number;
   /** What it may write to its standard output. */
   maxOutputBytes: number;
@@ -21,6 +21,8 @@ export interface ProcessResult {
 }
 
 const MEMORY_CHECK_MS = 200;
+/** The whole process is ended at the limit, with all that is done already: the program has to be ended before. */
+const MEMORY_SHARE = 0.9;
 const KEPT_ERROR_BYTES = 4096;
 
 /**
@@ -50,9 +52,7 @@ export async function runProcess(
   options.signal.addEventListener('abort', onAbort);
   const timer = setTimeout(() => kill(timedOut(program)), options.timeoutMs);
   const memoryTimer = setInterval(() => {
-    void residentBytes(child).then((bytes) => {
-      if (bytes > options.memoryBytes) kill(tooMuchMemory(program));
-    });
+    if (memoryOf(child) > options.memoryBytes * MEMORY_SHARE) kill(tooMuchMemory(program));
   }, MEMORY_CHECK_MS);
   try {
     const stdout = collect(child, options.maxOutputBytes, () => kill(tooMuchOutput(program)));
@@ -104,14 +104,10 @@ function keepEnd(child: ChildProcess): () => string {
   return () => kept.toString('utf8');
 }
 
-/** 0 where it cannot be told: no /proc, or the process has just ended. */
-async function residentBytes(child: ChildProcess): Promise<number> {
-  try {
-    const status = await readFile(`/proc/${child.pid}/status`, 'utf8');
-    return Number(/^VmRSS:\s+(\d+) kB$/m.exec(status)?.[1] ?? 0) * 1024;
-  } catch {
-    return 0;
-  }
+/** What is not known counts as nothing. */
+function memoryOf(child: ChildProcess): number {
+  const ofProgram = child.pid === undefined ? 0 : (residentBytes(child.pid) ?? 0);
+  return ofProgram + process.memoryUsage.rss();
 }
 
 function timedOut(program: string): ProcessorError {

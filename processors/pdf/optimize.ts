@@ -1,24 +1,24 @@
 import { rm, stat } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
 import type { Deadline } from '../deadline.ts';
-import type { OutputBudget } from '../picture.ts';
+import type { PreviewWriter } from '../image/write-preview.ts';
 import { runProcess } from '../run-process.ts';
-import { type ProcessedPreview, type ProcessOptions, ProcessorError } from '../types.ts';
+import { type ProcessOptions, ProcessorError } from '../types.ts';
 
 const KIB = 1024;
 const MAX_PRINTED_BYTES = 64 * KIB;
 
 /**
- * A document with images of at most 150 dpi, made for reading over a network. Undefined: no Ghostscript, or it fails,
- * or what it makes is not smaller. -dSAFER (and nothing of ours that opens it) lets it read its input and write its
+ * A document with images of at most 150 dpi, made for reading over a network; none without Ghostscript, or where it
+ * fails, or what it makes is not smaller. -dSAFER (and nothing of ours that opens it) lets it read its input and write its
  * output and temporary files, and start no program; it has no network at all.
  */
 export async function optimize(
   inputPath: string,
   { outDir, limits, settings }: ProcessOptions,
   deadline: Deadline,
-  budget: OutputBudget,
-): Promise<ProcessedPreview | undefined> {
+  writer: PreviewWriter,
+): Promise<void> {
   const path = join(outDir, 'document.pdf');
   const args = [
     '-dSAFER',
@@ -45,18 +45,19 @@ export async function optimize(
       maxOutputBytes: MAX_PRINTED_BYTES,
       signal: deadline.signal,
     });
-    if (exitCode !== 0) return await discard(path);
     const [original, optimized] = await Promise.all([stat(inputPath), stat(path)]);
-    if (optimized.size >= original.size || optimized.size > budget.left()) return await discard(path);
-    return await budget.spend({ variant: 'document', path, contentType: 'application/pdf' });
+    if (exitCode === 0 && optimized.size < original.size && optimized.size <= writer.leftBytes()) {
+      await writer.addFile({ variant: 'document', path, contentType: 'application/pdf' });
+      return;
+    }
   } catch (error) {
     // The pages are there, and this is an addition to them.
-    if (error instanceof ProcessorError) return await discard(path);
-    throw error;
+    if (!(error instanceof ProcessorError) && !isNoEntry(error)) throw error;
   }
+  await rm(path, { force: true });
 }
 
-async function discard(path: string): Promise<undefined> {
-  await rm(path, { force: true });
-  return undefined;
+/** Ghostscript ended without a document. */
+function isNoEntry(error: unknown): boolean {
+  return error instanceof Error && 'code' in error && error.code === 'ENOENT';
 }

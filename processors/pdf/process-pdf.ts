@@ -1,9 +1,8 @@
-import sharp from 'sharp';
 import { type Deadline, startDeadline } from '../deadline.ts';
-import { createOutputBudget, type OutputBudget, placeholderOf, writePicture } from '../picture.ts';
+import { createPreviewWriter, type PreviewWriter } from '../image/write-preview.ts';
+import { writePicture, writeThumb } from '../still-picture.ts';
 import { type ProcessedMedia, type ProcessOptions, ProcessorError } from '../types.ts';
 import { optimize } from './optimize.ts';
-import type { DrawnPage } from './pdfium.ts';
 import { type PdfThread, startPdfThread } from './thread.ts';
 
 /** PDFium's part of the memory; the rest is for the process around it and one page as WebP. */
@@ -13,30 +12,31 @@ const PDFIUM_MEMORY_SHARE = 0.6;
 export async function processPdf(inputPath: string, options: ProcessOptions): Promise<ProcessedMedia> {
   const deadline = startDeadline(options.limits.timeMs, options.signal);
   try {
-    const budget = createOutputBudget(options.limits.outputBytes);
-    const media = await drawPages(inputPath, options, deadline, budget);
-    if (media.previews.length === 0) return media;
-    const document = await optimize(inputPath, options, deadline, budget);
-    return document === undefined ? media : { ...media, previews: [...media.previews, document] };
+    const writer = createPreviewWriter(options.outDir, options.limits.outputBytes);
+    const facts = await drawPages(inputPath, options, deadline, writer);
+    if (writer.previews.length > 0) await optimize(inputPath, options, deadline, writer);
+    return { ...facts, previews: writer.previews };
   } finally {
     deadline.clear();
   }
 }
 
+type PdfFacts = Omit<ProcessedMedia, 'previews'>;
+
 async function drawPages(
   path: string,
   options: ProcessOptions,
   { signal }: Deadline,
-  budget: OutputBudget,
-): Promise<ProcessedMedia> {
+  writer: PreviewWriter,
+): Promise<PdfFacts> {
   const memoryBytes = options.limits.memoryBytes * PDFIUM_MEMORY_SHARE;
   const thread = startPdfThread({ path, memoryBytes }, signal);
   try {
-    return await drawAll(thread, options, budget);
+    return await drawAll(thread, options, writer);
   } catch (error) {
     // Its owner wants it to be unreadable: no failure.
     if (error instanceof ProcessorError && error.code === 'unsupported')
-      return { previews: [], missing: { code: error.code, message: error.message } };
+      return { missing: { code: error.code, message: error.message } };
     throw error;
   } finally {
     await thread.end();
@@ -45,45 +45,28 @@ async function drawPages(
 
 async function drawAll(
   thread: PdfThread,
-  options: ProcessOptions,
-  budget: OutputBudget,
-): Promise<ProcessedMedia> {
+  { limits, settings }: ProcessOptions,
+  writer: PreviewWriter,
+): Promise<PdfFacts> {
   const { pageCount, width, height } = await thread.open();
-  const media: ProcessedMedia = { pages: pageCount, previews: [] };
-  if (width !== undefined) media.width = Math.round(width);
-  if (height !== undefined) media.height = Math.round(height);
+  const facts: PdfFacts = { pages: pageCount };
+  if (width !== undefined) facts.width = Math.round(width);
+  if (height !== undefined) facts.height = Math.round(height);
   const unreadable: number[] = [];
-  for (let page = 1; page <= Math.min(pageCount, options.limits.pages); page++) {
-    const drawn = await thread.draw(page - 1, options.settings.previewPixels);
-    if (drawn === undefined) unreadable.push(page);
-    else await writePage(media, page, drawn, options, budget);
+  for (let page = 1; page <= Math.min(pageCount, limits.pages); page++) {
+    const drawn = await thread.draw(page - 1, settings.previewPixels);
+    if (drawn === undefined) {
+      unreadable.push(page);
+      continue;
+    }
+    const bytes = Buffer.from(drawn.pixels.buffer);
+    const pixels = { bytes, width: drawn.width, height: drawn.height, channels: 4 } as const;
+    await writePicture(writer, pixels, { variant: 'page', page }, settings);
+    if (page === 1) facts.placeholder = await writeThumb(writer, pixels, settings);
   }
-  if (media.previews.length === 0) throw new ProcessorError('corrupt', 'No page of the PDF can be read.');
-  if (unreadable.length > 0) media.missing = { code: 'corrupt', message: explainUnreadable(unreadable) };
-  return media;
-}
-
-async function writePage(
-  media: ProcessedMedia,
-  page: number,
-  { width, height, pixels }: DrawnPage,
-  { outDir, settings }: ProcessOptions,
-  budget: OutputBudget,
-): Promise<void> {
-  const picture = sharp(pixels, { raw: { width, height, channels: 4 } }).removeAlpha();
-  const { previewPixels, thumbPixels, quality } = settings;
-  const preview = await writePicture(picture, {
-    variant: 'page',
-    page,
-    outDir,
-    longestSide: previewPixels,
-    quality,
-  });
-  media.previews.push(await budget.spend(preview));
-  if (page !== 1) return;
-  const thumb = await writePicture(picture, { variant: 'thumb', outDir, longestSide: thumbPixels, quality });
-  media.previews.push(await budget.spend(thumb));
-  media.placeholder = await placeholderOf(picture);
+  if (writer.previews.length === 0) throw new ProcessorError('corrupt', 'No page of the PDF can be read.');
+  if (unreadable.length > 0) facts.missing = { code: 'corrupt', message: explainUnreadable(unreadable) };
+  return facts;
 }
 
 function explainUnreadable(pages: readonly number[]): string {

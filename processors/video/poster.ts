@@ -1,4 +1,5 @@
-import sharp, { type Sharp } from 'sharp';
+import type { Pixels } from '../image/pixels.ts';
+import { loadSharp } from '../image/sharp.ts';
 import { ProcessorError } from '../types.ts';
 import { runFfmpeg, type VideoInput } from './ffmpeg.ts';
 import type { VideoFacts } from './probe.ts';
@@ -22,9 +23,10 @@ export async function takePoster(
   video: VideoFacts,
   durationMs: number | undefined,
   longestSide: number,
-): Promise<Sharp> {
+): Promise<Pixels> {
   const size = fitInside(video, longestSide);
-  let best: { frame: Sharp; contrast: number } | undefined;
+  const sharp = await loadSharp();
+  let best: { frame: Pixels; contrast: number } | undefined;
   let failure = '';
   for (const place of durationMs === undefined ? [0] : PLACES) {
     const taken = await takeFrame(input, video, size, ((durationMs ?? 0) / 1000) * place);
@@ -32,7 +34,8 @@ export async function takePoster(
       failure = taken;
       continue;
     }
-    const { channels } = await taken.clone().greyscale().stats();
+    const { bytes, ...raw } = taken;
+    const { channels } = await sharp(bytes, { raw }).greyscale().stats();
     const contrast = channels[0]?.stdev ?? 0;
     if (best === undefined || contrast > best.contrast) best = { frame: taken, contrast };
     if (contrast >= SHOWS_SOMETHING) break;
@@ -47,7 +50,7 @@ async function takeFrame(
   { streamIndex }: VideoFacts,
   { width, height }: { width: number; height: number },
   seconds: number,
-): Promise<Sharp | string> {
+): Promise<Pixels | string> {
   const bytes = width * height * 3;
   // Scaled first: frames that are compared are all in memory.
   const filters = `scale=${width}:${height},setsar=1,thumbnail=${FRAMES_TO_COMPARE},format=rgb24`;
@@ -60,7 +63,7 @@ async function takeFrame(
     maxOutputBytes: bytes,
   });
   if (stdout.length !== bytes) return stderr;
-  return sharp(stdout, { raw: { width, height, channels: 3 } });
+  return { bytes: stdout, width, height, channels: 3 };
 }
 
 /** Pixels of the picture in a square; nothing is enlarged. */

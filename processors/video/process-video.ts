@@ -1,5 +1,6 @@
 import { startDeadline } from '../deadline.ts';
-import { createOutputBudget, placeholderOf, writePicture } from '../picture.ts';
+import { createPreviewWriter } from '../image/write-preview.ts';
+import { writePicture, writeThumb } from '../still-picture.ts';
 import { type ProcessedMedia, type ProcessOptions, ProcessorError } from '../types.ts';
 import { canRead, type VideoInput } from './ffmpeg.ts';
 import { takePoster } from './poster.ts';
@@ -32,24 +33,16 @@ async function makeAll(input: VideoInput): Promise<ProcessedMedia> {
   if (video.width * video.height > limits.pixels)
     throw new ProcessorError('too_large', `The video has more than ${limits.pixels} pixels.`);
 
-  const budget = createOutputBudget(limits.outputBytes);
-  const { previewPixels, thumbPixels, quality } = settings;
-  const poster = await takePoster(input, video, durationMs, previewPixels);
-  for (const [variant, longestSide] of [
-    ['poster', previewPixels],
-    ['thumb', thumbPixels],
-  ] as const) {
-    media.previews.push(
-      await budget.spend(await writePicture(poster, { variant, outDir, longestSide, quality })),
-    );
+  const writer = createPreviewWriter(outDir, limits.outputBytes);
+  const poster = await takePoster(input, video, durationMs, settings.previewPixels);
+  await writePicture(writer, poster, { variant: 'poster' }, settings);
+  media.placeholder = await writeThumb(writer, poster, settings);
+  if (settings.video) {
+    const preview = await makePreview(input, video, durationMs, writer.leftBytes());
+    if ('variant' in preview) await writer.addFile(preview);
+    else media.missing = preview;
   }
-  media.placeholder = await placeholderOf(poster);
-  if (!settings.video) return media;
-
-  const preview = await makePreview(input, video, durationMs, budget.left());
-  if ('variant' in preview) media.previews.push(await budget.spend(preview));
-  else media.missing = preview;
-  return media;
+  return { ...media, previews: writer.previews };
 }
 
 function without(
