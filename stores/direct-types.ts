@@ -43,6 +43,8 @@ export interface DirectLimits {
   maxParts: number;
   /** Largest upload of the kind `single`, in bytes. */
   maxSingleBytes: number;
+  /** What is sent in one piece can be sent again until its URL expires: longest time, in milliseconds. */
+  maxSingleExpiryMs: number;
   /** The service takes forms with a policy ("POST Object"), which say how large an object may be. */
   hasForms: boolean;
 }

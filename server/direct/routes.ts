@@ -15,7 +15,7 @@ import {
   parseNamedParts,
   parsePartNumbers,
 } from './parse-request.ts';
-import { type SignServices, signParts, signSingle } from './sign.ts';
+import { type SignServices, signParts, signSingle, singleExpiryMs } from './sign.ts';
 import { opensUpload, parseDirectToken } from './token.ts';
 import { createDirectWatch, type DirectWatch } from './watch.ts';
 
@@ -110,8 +110,16 @@ function mountUploads(
 
   async function formAnswer(upload: DirectUpload, token: string, method: DirectRequest['method']) {
     const signed = await signSingle(signing, upload, method);
-    watch.watch(upload.id, urlExpiryMs);
-    return { method, ...signed, expires, uploadId: token, key: upload.key, id: upload.id };
+    const expiresMs = singleExpiryMs(signing);
+    watch.watch(upload.id, expiresMs);
+    return {
+      method,
+      ...signed,
+      expires: Math.floor(expiresMs / 1000),
+      uploadId: token,
+      key: upload.key,
+      id: upload.id,
+    };
   }
 
   function completed(request: FastifyRequest, upload: DirectUpload, { id, state, size }: UploadRecord) {

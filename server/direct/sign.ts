@@ -51,12 +51,18 @@ export async function signSingle(
   upload: DirectUpload,
   method: 'POST' | 'PUT',
 ): Promise<SignedForm | SignedRequest> {
-  const { direct, policy, urlExpiryMs: expiresMs } = services;
+  const { direct, policy } = services;
+  const expiresMs = singleExpiryMs(services);
   if (upload.isSealed) throw new HttpError('upload_completed');
   await keepAlive(services, upload);
   if (method === 'PUT' && upload.size !== undefined) return direct.signPut(upload, { expiresMs });
   if (!direct.limits.hasForms) throw new HttpError('direct_needs_multipart');
   return direct.signForm(upload, { expiresMs, ...formRange(upload, policy.maxSizeBytes, direct.limits) });
+}
+
+/** How long what is signed for a whole object is valid, in milliseconds. */
+export function singleExpiryMs({ direct, urlExpiryMs }: SignServices): number {
+  return Math.min(urlExpiryMs, direct.limits.maxSingleExpiryMs);
 }
 
 function formRange(
@@ -81,9 +87,9 @@ function checkNumbers(partNumbers: readonly number[], highest: number): void {
 async function checkStoredBytes({ direct, policy }: SignServices, upload: DirectUpload): Promise<void> {
   const mostBytes = upload.size ?? policy.maxSizeBytes;
   if (mostBytes === undefined || upload.partSize !== undefined) return;
-  if (totalBytes(await direct.listParts(upload)) < mostBytes) return;
+  if (totalBytes(await direct.listParts(upload)) <= mostBytes) return;
   throw new HttpError('size_limit', {
-    message: `The parts that are stored have ${mostBytes} bytes or more, which is all that this upload may have.`,
+    message: `The parts that are stored have more than the ${mostBytes} bytes that this upload may have.`,
   });
 }
 

@@ -122,7 +122,14 @@ export function createSweeper(options: SweeperOptions): Sweeper {
 
   /** What arrives of a direct upload, no request of ours tells. */
   async function lookAtDirect({ id, offset }: UploadRecord): Promise<boolean> {
-    const upload = await store.getUpload(id);
+    let upload: StoredUpload;
+    try {
+      upload = await store.getUpload(id);
+    } catch (error) {
+      if (!isStoreError(error, 'upload_gone')) throw error;
+      await expire(id);
+      return false;
+    }
     if (upload.isFull) return finish(id);
     if (upload.offset !== offset) await catalog.update(id, { offset: upload.offset, updatedAtMs: now() });
     return false;

@@ -27,16 +27,16 @@ export function createDirectUploads(
   signer: DirectSigner,
   { hasForms }: { hasForms: boolean },
 ): DirectUploads {
-  const { infos, keys, partSizeLimits, tombstoneMs } = context;
+  const { infos, keys, partSizeLimits } = context;
   const limits: DirectLimits = {
     minPartSizeBytes: partSizeLimits.minimum,
     maxPartSizeBytes: MAX_REQUEST_BYTES,
     maxParts: partSizeLimits.maxParts,
     maxSingleBytes: MAX_REQUEST_BYTES,
+    // What lands after the tombstone of a deleted upload was removed, nobody would ever find.
+    maxSingleExpiryMs: context.tombstoneMs / 2,
     hasForms,
   };
-  /** What lands after the tombstone of a deleted upload was removed, nobody would ever find. */
-  const stagingMs = (expiresMs: number) => Math.min(expiresMs, tombstoneMs / 2);
 
   return {
     limits,
@@ -89,10 +89,10 @@ export function createDirectUploads(
 
     async signPut(upload, { expiresMs }) {
       if (upload.size === undefined) throw new Error('a PUT is signed for a length that must be known');
-      return signer.put(upload.key, upload.size, stagingMs(expiresMs));
+      return signer.put(upload.key, upload.size, expiresMs);
     },
 
-    signForm: (upload, { expiresMs, ...range }) => signer.form(upload.key, range, stagingMs(expiresMs)),
+    signForm: (upload, { expiresMs, ...range }) => signer.form(upload.key, range, expiresMs),
 
     partsOf: (upload) => sorted(stateOf(upload).parts?.values() ?? []),
 
