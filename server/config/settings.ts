@@ -118,7 +118,7 @@ export const SETTINGS = {
     yaml: 'bufferBudget',
     section: 'storage',
     kind: size(MIB),
-    default: '128MiB',
+    default: '96MiB',
     description: 'Memory of one process for bytes on their way to the store; beyond it, clients wait.',
   }),
   spoolDir: optional({

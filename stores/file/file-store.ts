@@ -43,7 +43,7 @@ import { WriteBudget } from './write-budget.ts';
 
 export type FsyncPolicy = 'patch' | 'finish' | 'off';
 
-const DEFAULT_BUFFER_BUDGET_BYTES = 128 * 1024 * 1024;
+const DEFAULT_BUFFER_BUDGET_BYTES = 96 * 1024 * 1024;
 /** The part of it that may wait for the disk: what sockets have read and the allocator keeps is about as much again. */
 const QUEUED_PART = 1 / 2;
 const DEFAULT_SPOOL_BUDGET_BYTES = 10 * 1024 ** 3;

@@ -41,7 +41,7 @@ export interface S3StoreOptions {
   partSizeBytes?: number | undefined;
   /** Parts of one upload on their way at the same time; 4. */
   partsInFlight?: number | undefined;
-  /** Memory in which parts of all uploads are gathered; 128 MiB. */
+  /** Memory in which parts of all uploads are gathered; 96 MiB. */
   bufferBudgetBytes?: number | undefined;
   /** Where parts are gathered that are too large for memory; undefined: such uploads are refused. */
   spoolDir?: string | undefined;
@@ -115,7 +115,7 @@ export class S3UploadStore extends S3Store implements UploadStore {
       partSizeBytes: options.partSizeBytes ?? 8 * MIB,
       maxParts: profile.maxParts,
       partsInFlight: options.partsInFlight ?? 4,
-      bufferBudgetBytes: options.bufferBudgetBytes ?? 128 * MIB,
+      bufferBudgetBytes: options.bufferBudgetBytes ?? 96 * MIB,
       spoolDir: options.spoolDir,
       spoolBudgetBytes: options.spoolBudgetBytes,
       expirationMs: options.expirationMs ?? 0,

@@ -126,7 +126,7 @@ describe('the S3 store', () => {
     const env = { ...s3, LANDFALL_S3_PART_SIZE: '256MiB', LANDFALL_SPOOL_BUDGET: '0' };
     const [problem] = problemsOf(env);
     expect(problem?.name).toBe('LANDFALL_S3_PART_SIZE');
-    expect(problem?.expected).toContain('at most 128MiB');
+    expect(problem?.expected).toContain('at most 96MiB');
     expect(load({ ...env, LANDFALL_BUFFER_BUDGET: '256MiB' }).s3?.partSizeBytes).toBe(268_435_456);
     expect(load({ ...env, LANDFALL_SPOOL_BUDGET: '256MiB' }).s3?.partSizeBytes).toBe(268_435_456);
   });

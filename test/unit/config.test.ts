@@ -107,7 +107,7 @@ describe('defaults', () => {
       store: 'file',
       dataDir: join(emptyDir, 'data'),
       fsync: 'finish',
-      bufferBudgetBytes: 134_217_728,
+      bufferBudgetBytes: 100_663_296,
       spoolDir: join(emptyDir, 'data/spool'),
       spoolBudgetBytes: 10_737_418_240,
       maxSizeBytes: undefined,
