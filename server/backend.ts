@@ -54,7 +54,7 @@ export async function openBackend(config: Config, events: BackendEvents): Promis
   const store = await openStore(config, redis);
   const locker = openLocker(config, redis, events.log);
   const catalog = openCatalog(config, redis, events);
-  const queue = await openQueue(config, events.log);
+  const queue = await openQueue(config, redis, events.log);
   const eventLog = openEventLog(config, redis, events.log);
   const previews = await openPreviews(config);
   return {
@@ -165,11 +165,16 @@ function openCatalog(
   });
 }
 
-async function openQueue(config: Config, log: FastifyBaseLogger): Promise<JobQueue> {
-  if (config.redis !== undefined) {
+async function openQueue(
+  config: Config,
+  redis: RedisConnection | undefined,
+  log: FastifyBaseLogger,
+): Promise<JobQueue> {
+  if (redis !== undefined && config.redis !== undefined) {
     // Loading BullMQ takes a quarter of a second and 20 MB: only where it is used.
     const { openBullmqQueue } = await import('../stores/queue/bullmq.ts');
-    return openBullmqQueue({ ...config.redis, onEvent: redisEventLogger(log) });
+    const { url, prefix } = config.redis;
+    return openBullmqQueue({ url, prefix, redis: redis.commands, onEvent: redisEventLogger(log) });
   }
   return openSqliteQueue({
     path: join(config.dataDir, 'jobs.db'),

@@ -44,7 +44,38 @@ export function createSubscriberClient(target: RedisTarget, name: string, client
   return subscriber;
 }
 
-function createSingle(target: RedisTarget, name: string): Redis {
+/**
+ * A client for whoever would rather wait than fail: BullMQ's workers, which count on commands being kept and sent
+ * again while Redis is away. `longestBlockMs`: of the commands that block; 0: none of them does.
+ */
+export function createPatientClient(
+  target: RedisTarget,
+  name: string,
+  longestBlockMs: number,
+): Redis | Cluster {
+  const patience = {
+    commandTimeout: undefined,
+    socketTimeout: longestBlockMs + SOCKET_TIMEOUT_MS,
+    maxRetriesPerRequest: null,
+    autoResendUnfulfilledCommands: true,
+    // After a failover: reconnect to the new master, and send it again there.
+    reconnectOnError: (error: Error) => (error.message.startsWith('READONLY') ? 2 : false),
+  } satisfies Patience;
+  return target.kind === 'cluster'
+    ? createCluster(target, name, patience)
+    : createSingle(target, name, patience);
+}
+
+type Patience = Pick<
+  RedisOptions,
+  | 'commandTimeout'
+  | 'socketTimeout'
+  | 'maxRetriesPerRequest'
+  | 'autoResendUnfulfilledCommands'
+  | 'reconnectOnError'
+>;
+
+function createSingle(target: RedisTarget, name: string, patience?: Patience): Redis {
   const tls = tlsOptions(target);
   const where: RedisOptions & { replyMapping?: 'legacy' } =
     target.kind === 'sentinel'
@@ -63,17 +94,18 @@ function createSingle(target: RedisTarget, name: string): Redis {
     ...where,
     db: target.db,
     replyMapping: 'legacy',
-    enableOfflineQueue: false,
+    enableOfflineQueue: patience !== undefined,
     retryStrategy: (attempt) => reconnectDelayMs(attempt),
     // Our own code subscribes again, and tells the waiters that they may have missed something.
     autoResubscribe: false,
+    ...patience,
   });
 }
 
-function createCluster(target: RedisTarget, name: string): Cluster {
+function createCluster(target: RedisTarget, name: string, patience?: Patience): Cluster {
   return new Cluster(target.hosts, {
-    redisOptions: commonOptions(target, name),
-    enableOfflineQueue: false,
+    redisOptions: { ...commonOptions(target, name), ...patience },
+    enableOfflineQueue: patience !== undefined,
     clusterRetryStrategy: (attempt) => reconnectDelayMs(attempt),
     slotsRefreshTimeout: COMMAND_TIMEOUT_MS,
     slotsRefreshInterval: 15_000,

@@ -1,6 +1,6 @@
-import type { Cluster, Redis } from 'ioredis';
-import { COMMAND_TIMEOUT_MS, createCommandClient, createSubscriberClient } from './clients.ts';
-import { unavailable, withoutCommand } from './failure.ts';
+import { hangUp, inTime, watchClient } from './client-care.ts';
+import { createCommandClient, createSubscriberClient } from './clients.ts';
+import { unavailable } from './failure.ts';
 import { createGate } from './gate.ts';
 import { describeRedisTarget, parseRedisUrl } from './redis-url.ts';
 import { createSubscriber } from './subscriber.ts';
@@ -85,47 +85,6 @@ export function connectRedis(url: string, options: ConnectRedisOptions = {}): Re
       await Promise.all([hangUp(client), hangUp(subscriberClient)]);
     },
   };
-}
-
-/** Without a listener ioredis prints its errors; with one that throws it would take the process down. */
-function watchClient(
-  client: Redis | Cluster,
-  connection: RedisEvent['connection'],
-  onEvent: (event: RedisEvent) => void,
-): void {
-  // A server that is away fails every attempt to connect in the same words: once is enough for the log.
-  let lastMessage: string | undefined;
-  let wasReady = false;
-  client.on('error', (error: unknown) => {
-    const { message } = withoutCommand(error);
-    if (message === lastMessage) return;
-    lastMessage = message;
-    onEvent({ event: 'redis_error', connection, message });
-  });
-  client.on('ready', () => {
-    lastMessage = undefined;
-    wasReady = true;
-    onEvent({ event: 'redis_ready', connection });
-  });
-  client.on('close', () => {
-    if (!wasReady) return;
-    wasReady = false;
-    onEvent({ event: 'redis_lost', connection });
-  });
-}
-
-/** Says goodbye where somebody listens, so that what was sent before is carried out; else just leaves. */
-async function hangUp(client: Redis | Cluster): Promise<void> {
-  if (client.status === 'ready') await inTime(client.quit()).catch(() => {});
-  client.disconnect();
-}
-
-/** ioredis limits one attempt; in a Cluster a command may be sent to node after node. */
-function inTime<T>(reply: Promise<T>): Promise<T> {
-  return new Promise((resolve, reject) => {
-    const timer = setTimeout(() => reject(new Error('Command timed out')), COMMAND_TIMEOUT_MS);
-    reply.then(resolve, reject).finally(() => clearTimeout(timer));
-  });
 }
 
 function isTimeout(error: unknown): boolean {

@@ -48,7 +48,7 @@ export interface RedisConnection {
 /** What happens to a connection, for the log. `message` holds no secret. */
 export interface RedisEvent {
   event: 'redis_ready' | 'redis_lost' | 'redis_error';
-  /** Which of the two connections. */
-  connection: 'commands' | 'subscriber';
+  /** Which of the connections: `queue` adds jobs, `worker` takes them. */
+  connection: 'commands' | 'subscriber' | 'queue' | 'worker';
   message?: string;
 }
