@@ -30,6 +30,7 @@ import { RunningDigests } from './uploads/running-digests.ts';
 import { createSweeper } from './uploads/sweep.ts';
 import type { UploadServices } from './uploads/upload-hold.ts';
 import { createVerifier } from './uploads/verifier.ts';
+import { mountPages } from './web/pages.ts';
 
 /** Room for long metadata: Node's default of 16 KiB would refuse it with a bare 431. */
 const MAX_HEADER_BYTES = 64 * 1024;
@@ -188,6 +189,7 @@ export async function buildApp(config: Config, overrides: AppOverrides = {}): Pr
     cors,
   });
   mountCapabilities(fastify, { config, store, cors });
+  mountPages(fastify, { config, log });
   mountHealth(fastify, {
     check: () => backend.check(),
     isDraining: () => active.isDraining,

@@ -3,11 +3,14 @@ import { type App, buildApp } from './app.ts';
 import { CONFIG_EXIT_CODE, type Config, ConfigError, isLoopbackHost, loadConfig } from './config.ts';
 import { createLog } from './log.ts';
 import { type ListeningMessage, runPrimary } from './processes.ts';
+import { buildPage } from './web/build-page.ts';
+import { hasPageFiles } from './web/page-files.ts';
 
 /** Reads the configuration, starts the server (or several processes of it) and ends it on SIGTERM or SIGINT. */
 async function main(): Promise<void> {
   const config = readConfig();
   if (config === undefined) return;
+  if (process.argv.includes('--build-page') && cluster.isPrimary && servesPage(config)) await buildPage();
   if (config.processes > 1 && cluster.isPrimary) {
     runPrimary({
       count: config.processes,
@@ -63,6 +66,10 @@ function endOnSignals(app: App, graceMs: number): void {
   if (cluster.isWorker) process.once('disconnect', () => end('disconnect'));
 }
 
+function servesPage(config: Config): boolean {
+  return config.web && config.role !== 'worker';
+}
+
 function greeting(config: Config, url: string, filesUrl: string): string {
   const operatorApi = !config.isAdminServed
     ? `not served (LANDFALL_ADMIN=off${config.adminToken === undefined ? '' : '; the token is not used'})`
@@ -74,6 +81,7 @@ function greeting(config: Config, url: string, filesUrl: string): string {
     `  Landfall takes tus uploads at  ${filesUrl}`,
     `  Store                          ${storeLine(config)}`,
     `  Operator API                   ${operatorApi}`,
+    ...(servesPage(config) && hasPageFiles() ? [`  Browser page                   ${url}/`] : []),
     '',
     '  Try it:',
     `    location=$(curl -si -X POST ${filesUrl} -H 'Tus-Resumable: 1.0.0' -H "Upload-Length: $(stat -c %s README.md)" \\`,
