@@ -9,29 +9,7 @@ import type {
   ProcessLimits,
   Processor,
 } from '../../processors/types.ts';
-
-const MIB = 1024 ** 2;
-
-const LIMITS: ProcessLimits = {
-  pixels: 200_000_000,
-  frames: 500,
-  pages: 10,
-  timeMs: 60_000,
-  memoryBytes: 1024 * MIB,
-  outputBytes: 256 * MIB,
-};
-
-const SETTINGS: PreviewSettings = {
-  previewPixels: 1800,
-  thumbPixels: 320,
-  quality: 85,
-  avif: false,
-  svg: false,
-  video: false,
-  ffmpeg: 'ffmpeg',
-  ffprobe: 'ffprobe',
-  ghostscript: 'gs',
-};
+import { LIMITS, SETTINGS } from './processing-defaults.ts';
 
 export interface Processing {
   mediaType: string;
