@@ -67,8 +67,15 @@ export async function startCaddy(upstreamPorts: readonly number[]): Promise<Edge
   };
 }
 
-/** Starts Debian's nginx with docs/deploy/nginx.conf; only ports, names of files and the user are replaced. */
-export async function startNginx(upstreamPorts: readonly number[]): Promise<Edge> {
+/**
+ * Starts Debian's nginx with docs/deploy/nginx.conf; only ports and names of files are replaced.
+ *
+ * @param dataDir of the server behind it, for X-Accel-Redirect
+ */
+export async function startNginx(
+  upstreamPorts: readonly number[],
+  dataDir = '/var/lib/landfall',
+): Promise<Edge> {
   const directory = await mkdtemp(join(tmpdir(), 'landfall-nginx-'));
   const [port, httpPort] = await Promise.all([freePort(), freePort()]);
   const [key, certificate, pid] = ['key.pem', 'certificate.pem', 'nginx.pid'].map((name) =>
@@ -90,6 +97,7 @@ export async function startNginx(upstreamPorts: readonly number[]): Promise<Edge
     ['\nhttp {', `\nhttp {\n    access_log off;\n    ${temp}`],
     ['server 127.0.0.1:1081 ', `server 127.0.0.1:${upstreamPorts[0]} `],
     ['server 127.0.0.1:1082 ', `server 127.0.0.1:${upstreamPorts[1]} `],
+    ['alias /var/lib/landfall/;', `alias ${dataDir}/;`],
     ['listen 80;', `listen 127.0.0.1:${httpPort};`],
     ['listen 443 ssl http2;', `listen 127.0.0.1:${port} ssl http2;`],
     ['ssl_certificate /etc/ssl/upload.example.com.pem;', `ssl_certificate ${certificate};`],

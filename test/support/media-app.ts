@@ -30,8 +30,8 @@ export interface MediaApp {
   close(): Promise<void>;
 }
 
-export async function startMediaApp(env: Record<string, string> = {}): Promise<MediaApp> {
-  const dataDir = await mkdtemp(join(tmpdir(), 'landfall-media-'));
+export async function startMediaApp(env: Record<string, string> = {}, dataDir?: string): Promise<MediaApp> {
+  dataDir ??= await mkdtemp(join(tmpdir(), 'landfall-media-'));
   const config = loadConfig({
     env: { LANDFALL_DATA_DIR: dataDir, LANDFALL_PORT: '0', LANDFALL_PREVIEWS: 'off', ...env },
     cwd: dataDir,
