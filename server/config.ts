@@ -27,6 +27,8 @@ export interface S3Config {
   readonly prefix: string;
   /** Undefined: Amazon's own. */
   readonly endpoint: string | undefined;
+  /** Where browsers find it; undefined: at the same address. */
+  readonly publicEndpoint: string | undefined;
   readonly region: string;
   readonly forcePathStyle: boolean;
   readonly partSizeBytes: number;
@@ -160,6 +162,7 @@ function assembleS3(values: SettingValues): S3Config {
     previewBucket: values.s3PreviewBucket ?? bucket,
     prefix: values.s3Prefix,
     endpoint: values.s3Endpoint,
+    publicEndpoint: values.s3PublicEndpoint,
     region: values.s3Region,
     forcePathStyle: values.s3ForcePathStyle ?? hasEndpoint,
     partSizeBytes: values.s3PartSizeBytes,

@@ -43,6 +43,15 @@ export const S3_SETTINGS = {
     unset: "none: Amazon's own",
     description: 'The S3 server, where it is not Amazon.',
   }),
+  s3PublicEndpoint: optional({
+    env: 'LANDFALL_S3_PUBLIC_ENDPOINT',
+    yaml: 's3.publicEndpoint',
+    section: 's3',
+    kind: httpUrlKind('an http or https URL such as https://s3.example'),
+    unset: 'the same as `LANDFALL_S3_ENDPOINT`',
+    description:
+      'Where browsers find the S3 server, if that is another address: presigned URLs are made for it. See [direct uploads](direct.md).',
+  }),
   s3Region: setting({
     env: 'LANDFALL_S3_REGION',
     yaml: 's3.region',

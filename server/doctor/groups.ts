@@ -21,6 +21,7 @@ import { checksumsCheck } from './s3/checksums.ts';
 import { clockCheck } from './s3/clock.ts';
 import { conditionalCheck } from './s3/conditional.ts';
 import { corsCheck } from './s3/cors.ts';
+import { directCheck } from './s3/direct.ts';
 import { lifecycleCheck } from './s3/lifecycle.ts';
 import { listingCheck } from './s3/listing.ts';
 import { multipartCheck } from './s3/multipart.ts';
@@ -65,7 +66,7 @@ function bucketGroup(config: Config, probe: S3Probe): CheckGroup {
       multipartCheck(probe),
       checksumsCheck(probe),
       presignedCheck(probe),
-      corsCheck(probe, config.corsOrigins),
+      ...(config.direct ? [directCheck(probe), corsCheck(probe, config.corsOrigins)] : []),
       tagsCheck(probe),
       lifecycleCheck(probe, config.expirationMs),
       // These two look at the answers that the others got.

@@ -8,7 +8,7 @@ import { createObjectReader, headIfExists, type ObjectAccess } from '../s3/objec
 import { isS3Failure, type ListObjectsPage, type S3Port } from '../s3/port.ts';
 import { PROVIDER_PROFILES } from '../s3/providers.ts';
 import { toStoreError, withRetries } from '../s3/retry.ts';
-import { clientConfig, isUnsigned, type S3StoreOptions } from '../s3/s3-store.ts';
+import { clientConfig, createSigningClient, isUnsigned, type S3StoreOptions } from '../s3/s3-store.ts';
 import { isUploadId } from '../upload-id.ts';
 import { isPreviewName, MANIFEST_NAME } from './names.ts';
 import type { PreviewStore } from './types.ts';
@@ -19,6 +19,7 @@ export type S3PreviewsOptions = Pick<
   | 'bucket'
   | 'prefix'
   | 'endpoint'
+  | 'publicEndpoint'
   | 'region'
   | 'forcePathStyle'
   | 'provider'
@@ -47,6 +48,7 @@ const DELETE_BATCH = 1000;
 export function openS3Previews(options: S3PreviewsOptions): PreviewStore {
   const s3 = createAwsPort({
     client: new S3Client(clientConfig(options)),
+    signingClient: createSigningClient(options),
     bucket: options.bucket,
     profile: PROVIDER_PROFILES[options.provider ?? 'generic'],
     unsignedPayload: isUnsigned(options),

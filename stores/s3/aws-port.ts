@@ -28,6 +28,8 @@ import type { ProviderProfile } from './providers.ts';
 
 export interface AwsPortOptions {
   client: S3Client;
+  /** Signs what others request, at the address where they find the service. */
+  signingClient: S3Client;
   bucket: string;
   profile: ProviderProfile;
   /** Bytes are sent without a SHA-256 in the signature (which would cost more than everything else together). */
@@ -46,7 +48,7 @@ export interface AwsPort extends S3Port {
 
 /** The port over the AWS SDK. Never retries: what may be repeated is known by its callers. */
 export function createAwsPort(options: AwsPortOptions): AwsPort {
-  const { client, bucket: Bucket, profile } = options;
+  const { client, signingClient, bucket: Bucket, profile } = options;
   // Everything that holds a client's bytes or names is encrypted as configured: originals, tails, info objects.
   const encryption = {
     ...(options.sse === undefined ? {} : { ServerSideEncryption: options.sse as ServerSideEncryption }),
@@ -334,7 +336,7 @@ export function createAwsPort(options: AwsPortOptions): AwsPort {
           ...(contentDisposition === undefined ? {} : { ResponseContentDisposition: contentDisposition }),
           ...(cacheControl === undefined ? {} : { ResponseCacheControl: cacheControl }),
         });
-        return getSignedUrl(client, command, { expiresIn: expiresInSeconds });
+        return getSignedUrl(signingClient, command, { expiresIn: expiresInSeconds });
       }),
 
     checkBucket: () =>
@@ -342,7 +344,10 @@ export function createAwsPort(options: AwsPortOptions): AwsPort {
         await client.send(new HeadBucketCommand({ Bucket }));
       }),
 
-    close: () => client.destroy(),
+    close() {
+      client.destroy();
+      signingClient.destroy();
+    },
   };
   return port;
 }

@@ -77,7 +77,9 @@ export async function copyStaged(context: StoreContext, state: GridState, lock: 
   const original = await headOriginal(context, id);
   if (original === undefined) throw new StoreError('store_unavailable', 'the original is not there yet');
   if (original.size !== size) {
-    throw new StoreError('upload_damaged', `the original of ${id} has the wrong size`);
+    // The service ignored the entity tag, and the object had been replaced: nobody has seen this copy.
+    await s3.deleteObject(keys.original(id)).catch(() => undefined);
+    throw await breakSeal(context, state);
   }
   // What fails here, or is sent once more, is left to the sweep.
   await s3.deleteObject(keys.staged(id)).catch(() => undefined);

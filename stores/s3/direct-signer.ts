@@ -1,7 +1,6 @@
 import {
   PutObjectCommand,
-  S3Client,
-  type S3ClientConfig,
+  type S3Client,
   type ServerSideEncryption,
   UploadPartCommand,
 } from '@aws-sdk/client-s3';
@@ -10,8 +9,8 @@ import { getSignedUrl } from '@aws-sdk/s3-request-presigner';
 import type { SignedForm, SignedRequest } from '../direct-types.ts';
 
 export interface DirectSignerOptions {
-  /** As the store's own client has it, with the address that browsers know. */
-  client: S3ClientConfig;
+  /** With the address that browsers know. */
+  client: S3Client;
   bucket: string;
   sse: string | undefined;
   sseKmsKeyId: string | undefined;
@@ -27,20 +26,13 @@ export interface DirectSigner {
   ): Promise<SignedRequest>;
   put(key: string, bytes: number, expiresMs: number): Promise<SignedRequest>;
   form(key: string, range: { minBytes: number; maxBytes: number }, expiresMs: number): Promise<SignedForm>;
-  close(): void;
 }
 
 const SSE_HEADER = 'x-amz-server-side-encryption';
 const SSE_KEY_HEADER = 'x-amz-server-side-encryption-aws-kms-key-id';
 
 export function createDirectSigner(options: DirectSignerOptions): DirectSigner {
-  const { bucket: Bucket, sse, sseKmsKeyId } = options;
-  const client = new S3Client({
-    ...options.client,
-    // A checksum in the signature would be that of a body which is not known here.
-    requestChecksumCalculation: 'WHEN_REQUIRED',
-    responseChecksumValidation: 'WHEN_REQUIRED',
-  });
+  const { client, bucket: Bucket, sse, sseKmsKeyId } = options;
   const encryption: Record<string, string> = {
     ...(sse === undefined ? {} : { [SSE_HEADER]: sse }),
     ...(sseKmsKeyId === undefined ? {} : { [SSE_KEY_HEADER]: sseKmsKeyId }),
@@ -81,8 +73,6 @@ export function createDirectSigner(options: DirectSignerOptions): DirectSigner {
       });
       return { url, fields };
     },
-
-    close: () => client.destroy(),
   };
 }
 

@@ -1,5 +1,5 @@
 import type { Readable } from 'node:stream';
-import type { S3ClientConfig } from '@aws-sdk/client-s3';
+import { S3Client, type S3ClientConfig } from '@aws-sdk/client-s3';
 import { S3Store } from '@tus/s3-store';
 import type { DirectUploads } from '../direct-types.ts';
 import { StoreError } from '../errors.ts';
@@ -19,7 +19,7 @@ import { isUploadId } from '../upload-id.ts';
 import { type AwsPort, createAwsPort } from './aws-port.ts';
 import { createStoreContext, type StoreParts } from './context-factory.ts';
 import { createDirectUploads } from './direct.ts';
-import { createDirectSigner, type DirectSigner } from './direct-signer.ts';
+import { createDirectSigner } from './direct-signer.ts';
 import { type Environment, systemEnvironment } from './environment.ts';
 import { createGridStore, type GridStore } from './grid-store.ts';
 import { createMemoryPartListCache, type PartListCache } from './part-list-cache.ts';
@@ -86,7 +86,6 @@ export class S3UploadStore extends S3Store implements UploadStore {
   readonly #port: AwsPort;
   readonly #parts: StoreParts;
   readonly #grid: GridStore;
-  readonly #signer: DirectSigner;
   readonly direct: DirectUploads;
 
   constructor(options: S3StoreOptions) {
@@ -96,9 +95,11 @@ export class S3UploadStore extends S3Store implements UploadStore {
       useTags: false,
       s3ClientConfig: { bucket: options.bucket, ...clientConfig(options) },
     });
+    const signingClient = createSigningClient(options);
     const profile = PROVIDER_PROFILES[options.provider ?? 'generic'];
     this.#port = createAwsPort({
       client: this.client,
+      signingClient,
       bucket: options.bucket,
       profile,
       unsignedPayload: isUnsigned(options),
@@ -122,13 +123,13 @@ export class S3UploadStore extends S3Store implements UploadStore {
       retryDelayMs: options.retryDelayMs ?? 100,
     });
     this.#grid = createGridStore(this.#parts.context);
-    this.#signer = createDirectSigner({
-      client: clientConfig({ ...options, endpoint: options.publicEndpoint ?? options.endpoint }),
+    const signer = createDirectSigner({
+      client: signingClient,
       bucket: options.bucket,
       sse: options.sse,
       sseKmsKeyId: options.sseKmsKeyId,
     });
-    this.direct = createDirectUploads(this.#parts.context, this.#signer, { hasForms: profile.hasForms });
+    this.direct = createDirectUploads(this.#parts.context, signer, { hasForms: profile.hasForms });
     this.extensions = [
       'creation',
       'creation-with-upload',
@@ -249,7 +250,6 @@ export class S3UploadStore extends S3Store implements UploadStore {
   async close(): Promise<void> {
     this.#parts.close();
     this.#port.close();
-    this.#signer.close();
   }
 }
 
@@ -286,6 +286,16 @@ export function clientConfig(options: S3StoreOptions): S3ClientConfig {
       httpsAgent: { keepAlive: true, maxSockets: POOL_SOCKETS },
     },
   };
+}
+
+/** A client that sends nothing: it signs requests for others, who may know the service by another address. */
+export function createSigningClient(options: S3StoreOptions): S3Client {
+  return new S3Client({
+    ...clientConfig({ ...options, endpoint: options.publicEndpoint ?? options.endpoint }),
+    // A checksum in the signature would be that of a body which is not known here.
+    requestChecksumCalculation: 'WHEN_REQUIRED',
+    responseChecksumValidation: 'WHEN_REQUIRED',
+  });
 }
 
 export function ignore(): void {}

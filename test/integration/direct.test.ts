@@ -255,6 +255,25 @@ describe('a page of another origin', () => {
   });
 });
 
+it('LANDFALL_S3_PUBLIC_ENDPOINT: URLs are made for the address that browsers know', async () => {
+  const s3 = inject('s3');
+  const endpoint = s3.endpoint.replace('127.0.0.1', 'localhost');
+  const env = { ...s3Environment(s3, bucket), LANDFALL_S3_PUBLIC_ENDPOINT: endpoint };
+  const other = await startServer({ env });
+  try {
+    const { body } = await call<FormAnswer>(other, 'GET', '/params?filename=a');
+    expect(body.url).toMatch(`${endpoint}/${s3.bucket}`);
+    expect((await postForm(body, randomBytes(10))).status).toBe(201);
+    const upload = await createMultipart(other);
+    const { url } = (await call<{ url: string }>(other, 'GET', callPath(upload, '/1'))).body;
+    expect(url).toMatch(`${endpoint}/${s3.bucket}/`);
+    const parts = [{ PartNumber: 1, ETag: await putPart(url, randomBytes(10)) }];
+    expect((await complete(other, upload, parts)).status).toBe(200);
+  } finally {
+    await other.stop();
+  }
+});
+
 it('GET /capabilities tells what can be done', async () => {
   const answer = await fetch(`${server.origin}/capabilities`);
   expect(await answer.json()).toMatchObject({

@@ -16,6 +16,7 @@ import { afterEach, beforeEach, describe, expect, inject, test } from 'vitest';
 import { loadConfig } from '../../server/config.ts';
 import { conditionalCheck } from '../../server/doctor/s3/conditional.ts';
 import { corsCheck } from '../../server/doctor/s3/cors.ts';
+import { directCheck } from '../../server/doctor/s3/direct.ts';
 import { lifecycleCheck } from '../../server/doctor/s3/lifecycle.ts';
 import { listingCheck } from '../../server/doctor/s3/listing.ts';
 import { multipartCheck } from '../../server/doctor/s3/multipart.ts';
@@ -100,6 +101,7 @@ describe('the doctor, on a real S3 server and a real Redis', { timeout: 60_000 }
       'conditions',
       'listing',
       'presigned',
+      'direct',
       'checksums',
       'clock',
       'provider',
@@ -203,7 +205,7 @@ describe('the doctor, on a real S3 server and a real Redis', { timeout: 60_000 }
             CORSRules: [
               {
                 AllowedOrigins: ['https://app.example'],
-                AllowedMethods: ['PUT', 'GET'],
+                AllowedMethods: ['PUT', 'GET', 'POST'],
                 AllowedHeaders: ['*'],
                 ExposeHeaders,
               },
@@ -221,6 +223,13 @@ describe('the doctor, on a real S3 server and a real Redis', { timeout: 60_000 }
     ]);
     await allow(['ETag']);
     expect(await check.run()).toMatchObject([{ level: 'ok' }]);
+  });
+
+  test('an address for browsers that leads nowhere', async () => {
+    const endpoint = { LANDFALL_S3_PUBLIC_ENDPOINT: 'http://127.0.0.1:9' };
+    const [finding] = await directCheck(openProbe(endpoint)).run();
+    expect(finding).toMatchObject({ level: 'warn', text: expect.stringContaining('http://127.0.0.1:9') });
+    expect(finding?.change).toContain('LANDFALL_S3_PUBLIC_ENDPOINT');
   });
 
   test('a bucket that keeps old versions', async () => {

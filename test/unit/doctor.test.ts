@@ -72,7 +72,7 @@ describe('lifecycle rules', () => {
 describe('CORS rules', () => {
   const rule = {
     AllowedOrigins: ['https://*.example'],
-    AllowedMethods: ['GET', 'PUT'],
+    AllowedMethods: ['GET', 'PUT', 'POST'],
     AllowedHeaders: ['*'],
     ExposeHeaders: ['etag'],
   };
@@ -82,11 +82,18 @@ describe('CORS rules', () => {
     [[rule], '*' as const, 'warn'],
     [[{ ...rule, AllowedOrigins: ['*'] }], '*' as const, 'ok'],
     [[{ ...rule, AllowedMethods: ['GET'] }], ['https://app.example'], 'warn'],
+    [[{ ...rule, AllowedMethods: ['GET', 'PUT'] }], ['https://app.example'], 'warn'],
     [[{ ...rule, AllowedHeaders: ['Content-Type'] }], ['https://app.example'], 'warn'],
     [[{ ...rule, ExposeHeaders: [] }], ['https://app.example'], 'warn'],
     [[], ['https://app.example'], 'warn'],
   ])('%j for %j: %s', (rules, origins, level) => {
-    expect(judgeCors(rules, origins).map((finding) => finding.level)).toEqual([level]);
+    expect(judgeCors(rules, origins, { hasForms: true }).map((finding) => finding.level)).toEqual([level]);
+  });
+
+  test('need no POST where forms are not taken', () => {
+    const rules = [{ ...rule, AllowedMethods: ['PUT'] }];
+    const [finding] = judgeCors(rules, ['https://app.example'], { hasForms: false });
+    expect(finding?.level).toBe('ok');
   });
 });
 

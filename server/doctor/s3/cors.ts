@@ -1,14 +1,16 @@
 import { type CORSRule, GetBucketCorsCommand } from '@aws-sdk/client-s3';
+import type { ProviderProfile } from '../../../stores/s3/providers.ts';
 import { type Check, type Finding, ok, warn } from '../types.ts';
 import { explainS3Failure, failureCode } from './explain-failure.ts';
 import type { S3Probe } from './probe.ts';
 
 const NO_CORS = new Set(['NoSuchCORSConfiguration', 'NoSuchCORSConfigurationError']);
 const UNKNOWN = new Set(['NotImplemented', 'MethodNotAllowed', 'AccessDenied']);
-const USE = 'Only uploads that go from the browser straight to the bucket need it.';
+const USE =
+  'Only uploads that go from the browser straight to the bucket need it; LANDFALL_DIRECT=off does without them.';
 
 /** Which pages may talk to the bucket, and whether they may see the entity tag of a part. */
-export function corsCheck({ client, bucket }: S3Probe, origins: '*' | readonly string[]): Check {
+export function corsCheck({ client, bucket, profile }: S3Probe, origins: '*' | readonly string[]): Check {
   return {
     name: 'CORS',
     async run() {
@@ -17,10 +19,10 @@ export function corsCheck({ client, bucket }: S3Probe, origins: '*' | readonly s
       }
       try {
         const { CORSRules = [] } = await client.send(new GetBucketCorsCommand({ Bucket: bucket }));
-        return judgeCors(CORSRules, origins);
+        return judgeCors(CORSRules, origins, profile);
       } catch (error) {
         const code = failureCode(error);
-        if (NO_CORS.has(code)) return judgeCors([], origins);
+        if (NO_CORS.has(code)) return judgeCors([], origins, profile);
         const { text } = explainS3Failure(error, {
           doing: "Reading the bucket's CORS rules",
           permission: '',
@@ -34,18 +36,22 @@ export function corsCheck({ client, bucket }: S3Probe, origins: '*' | readonly s
   };
 }
 
-/** Every origin that may upload must be allowed to PUT with any header, and be shown the ETag. */
-export function judgeCors(rules: readonly CORSRule[], origins: '*' | readonly string[]): Finding[] {
+/** Every origin that may upload must be allowed to PUT (and POST forms) with any header, and be shown the ETag. */
+export function judgeCors(
+  rules: readonly CORSRule[],
+  origins: '*' | readonly string[],
+  { hasForms }: Pick<ProviderProfile, 'hasForms'>,
+): Finding[] {
   const wanted = origins === '*' ? ['*'] : origins;
   const advice = `${USE} To allow them, give the bucket this rule:\n${example(wanted)}`;
   if (rules.length === 0) return [warn('The bucket has no CORS rules.', advice)];
-  const refused = wanted.filter((origin) => !rules.some((rule) => allowsPut(rule, origin)));
+  const refused = wanted.filter((origin) => !rules.some((rule) => allows('PUT', rule, origin)));
   if (refused.length > 0) {
     const which = refused[0] === '*' ? 'any page' : refused.join(', ');
     return [warn(`The bucket's CORS rules do not let ${which} PUT with headers of its own.`, advice)];
   }
   const blind = wanted.filter(
-    (origin) => !rules.some((rule) => allowsPut(rule, origin) && exposesEtag(rule)),
+    (origin) => !rules.some((rule) => allows('PUT', rule, origin) && exposesEtag(rule)),
   );
   if (blind.length > 0) {
     return [
@@ -55,12 +61,20 @@ export function judgeCors(rules: readonly CORSRule[], origins: '*' | readonly st
       ),
     ];
   }
-  return [ok('The pages that may upload may PUT to the bucket and see ETag.')];
+  if (hasForms && wanted.some((origin) => !rules.some((rule) => allows('POST', rule, origin)))) {
+    return [
+      warn(
+        "The bucket's CORS rules do not let the pages that may upload POST: small files, which Uppy sends by forms, fail.",
+        `Add POST to AllowedMethods, or send small files in parts, too (shouldUseMultipart: true). ${USE}`,
+      ),
+    ];
+  }
+  return [ok('The pages that may upload may send to the bucket and see ETag.')];
 }
 
-function allowsPut(rule: CORSRule, origin: string): boolean {
+function allows(method: 'PUT' | 'POST', rule: CORSRule, origin: string): boolean {
   return (
-    (rule.AllowedMethods ?? []).includes('PUT') &&
+    (rule.AllowedMethods ?? []).includes(method) &&
     (rule.AllowedHeaders ?? []).includes('*') &&
     (rule.AllowedOrigins ?? []).some((pattern) => matches(pattern, origin))
   );
@@ -86,7 +100,7 @@ function matches(pattern: string, origin: string): boolean {
 function example(origins: readonly string[]): string {
   const rule = {
     AllowedOrigins: origins,
-    AllowedMethods: ['GET', 'PUT'],
+    AllowedMethods: ['GET', 'PUT', 'POST'],
     AllowedHeaders: ['*'],
     ExposeHeaders: ['ETag'],
     MaxAgeSeconds: 3600,

@@ -3,7 +3,7 @@ import { S3Client } from '@aws-sdk/client-s3';
 import { createAwsPort } from '../../../stores/s3/aws-port.ts';
 import { isS3Failure, type S3Port } from '../../../stores/s3/port.ts';
 import { PROVIDER_PROFILES, type ProviderProfile } from '../../../stores/s3/providers.ts';
-import { clientConfig, type S3StoreOptions } from '../../../stores/s3/s3-store.ts';
+import { clientConfig, createSigningClient, type S3StoreOptions } from '../../../stores/s3/s3-store.ts';
 import type { S3Config } from '../../config.ts';
 import { type Finding, warn } from '../types.ts';
 import { type Attempt, explainS3Failure } from './explain-failure.ts';
@@ -65,6 +65,7 @@ export function openS3Probe(config: S3Config, bucket: string): S3Probe {
   const unsignedPayload = config.endpoint === undefined || config.endpoint.startsWith('https:');
   const port = createAwsPort({
     client,
+    signingClient: createSigningClient(options),
     bucket,
     profile,
     unsignedPayload,
