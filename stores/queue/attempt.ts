@@ -35,7 +35,7 @@ export async function runAttempt(
     const isTerminal = error instanceof TerminalJobError;
     if (signal.aborted && !isTerminal) return { end: 'interrupted' };
     if (job.attempt < maxAttempts && !isTerminal) {
-      return { end: 'retry', delayMs: delayBefore(job.attempt + 1, backoffMs), error };
+      return { end: 'retry', delayMs: delayBefore(job.attempt + 1, error, backoffMs), error };
     }
   } else {
     error = new Error(lastReason || 'the process ended while it worked on this');
@@ -44,14 +44,14 @@ export async function runAttempt(
     await onGivenUp?.(job, error);
   } catch (failure) {
     if (job.attempt < maxAttempts + MAX_TELLING_ATTEMPTS) {
-      return { end: 'retry', delayMs: delayBefore(job.attempt + 1, backoffMs), error: failure };
+      return { end: 'retry', delayMs: delayBefore(job.attempt + 1, failure, backoffMs), error: failure };
     }
   }
   return { end: 'givenUp', error };
 }
 
-function delayBefore(attempt: number, backoffMs: WorkOptions['backoffMs']): number {
-  const delayMs = backoffMs(attempt);
+function delayBefore(attempt: number, error: unknown, backoffMs: WorkOptions['backoffMs']): number {
+  const delayMs = backoffMs(attempt, error);
   return delayMs > 0 ? Math.round(delayMs) : 0;
 }
 

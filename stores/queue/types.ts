@@ -28,8 +28,8 @@ export interface WorkOptions {
   concurrency: number;
   /** After so many attempts a job is given up. */
   maxAttempts: number;
-  /** Milliseconds to wait before the given attempt (2 or later). */
-  backoffMs: (attempt: number) => number;
+  /** Milliseconds to wait before the given attempt (2 or later); `error` is what the one before it failed with. */
+  backoffMs: (attempt: number, error: unknown) => number;
   /**
    * A job whose process died is taken up by another after this many milliseconds without a sign of life (a running
    * handler gives signs by itself).
