@@ -4,6 +4,7 @@ import Fastify, {
   type FastifyReply,
   LogController,
 } from 'fastify';
+import { createProcessorHost } from '../processors/host.ts';
 import type { UploadCatalog, UploadStore } from '../stores/types.ts';
 import { type Backend, openBackend } from './backend.ts';
 import { mountCapabilities } from './capabilities.ts';
@@ -16,20 +17,15 @@ import { createMediaLinks } from './media/media-links.ts';
 import { mountMedia } from './media/routes.ts';
 import { createMediaSender } from './media/send-media.ts';
 import { createUrlSigner } from './media/url-signer.ts';
+import { jobConcurrency } from './pipeline/assemble.ts';
 import { createAdminGuard } from './plugins/admin.ts';
-import { createCors } from './plugins/cors.ts';
+import { type Cors, createCors } from './plugins/cors.ts';
 import { mountHealth } from './plugins/health.ts';
 import { countRunningRequests } from './plugins/running-requests.ts';
-import { createUploadPolicy } from './policy/upload-policy.ts';
-import { answerClientError, mountTus } from './tus/mount.ts';
-import { ActiveRequests } from './uploads/active-requests.ts';
-import { createConcatenator } from './uploads/concatenation.ts';
-import { createFinisher } from './uploads/finish.ts';
+import { createServices } from './services.ts';
+import { answerClientError, mountTus, type TusMount } from './tus/mount.ts';
 import { mountUploadRoutes } from './uploads/routes.ts';
-import { RunningDigests } from './uploads/running-digests.ts';
-import { createSweeper } from './uploads/sweep.ts';
 import type { UploadServices } from './uploads/upload-hold.ts';
-import { createVerifier } from './uploads/verifier.ts';
 import { mountPages } from './web/pages.ts';
 
 /** Room for long metadata: Node's default of 16 KiB would refuse it with a bare 431. */
@@ -62,31 +58,14 @@ export async function buildApp(config: Config, overrides: AppOverrides = {}): Pr
   const log = overrides.log ?? createLog(config.logLevel);
   const backend =
     overrides.backend ?? (await openBackend(config, { log, onRecordsLost: () => sweeper.reconcileSoon() }));
-  const { store, locker, catalog } = backend;
-
-  const digests = new RunningDigests();
-  const active = new ActiveRequests(catalog);
-  const verifier = createVerifier({ store, catalog, finisher: () => finisher, log });
-  const policy = createUploadPolicy(config);
-  const finisher = createFinisher({
-    store,
-    catalog,
-    verify: config.verify,
-    policy,
+  const host = createProcessorHost({
+    concurrency: jobConcurrency(config),
+    memoryBytes: config.previewMemoryBytes,
     log,
-    onVerificationNeeded: (id) => verifier.enqueue(id),
   });
-  const concatenator = createConcatenator({ store, locker, catalog, finisher, policy, active, log });
-  const sweeper = createSweeper({
-    store,
-    locker,
-    catalog,
-    finisher,
-    concatenator,
-    verifier,
-    log,
-    intervalMs: config.sweepIntervalMs,
-  });
+  const services = createServices(config, { backend, host, listeners: [], log });
+  const { uploads, afterwards, sweeper } = services;
+  const { active } = uploads;
   const cors = createCors({ origins: config.corsOrigins, credentials: config.corsCredentials });
 
   const fastify = Fastify({
@@ -104,7 +83,7 @@ export async function buildApp(config: Config, overrides: AppOverrides = {}): Pr
     return503OnClosing: false,
     // What the router itself refuses (an address that cannot be decoded).
     frameworkErrors: (error, request, reply) => {
-      if (tus.owns(request.url)) tus.takeOver(request, reply);
+      if (mounted?.tus.owns(request.url)) mounted.tus.takeOver(request, reply);
       else void sendError(reply, fromFastify(error) ?? toHttpError(error));
     },
     clientErrorHandler: (error, socket) => answerClientError(error, socket, cors),
@@ -112,8 +91,8 @@ export async function buildApp(config: Config, overrides: AppOverrides = {}): Pr
   const requests = countRunningRequests(fastify.server);
   answerErrors(fastify);
   fastify.addHook('onRequest', (request, reply, done) => {
-    if (tus.owns(request.url)) {
-      if (request.is404) tus.takeOver(request, reply);
+    if (mounted?.tus.owns(request.url)) {
+      if (request.is404) mounted.tus.takeOver(request, reply);
       done();
       return;
     }
@@ -122,18 +101,66 @@ export async function buildApp(config: Config, overrides: AppOverrides = {}): Pr
     );
   });
 
-  const services: UploadServices = {
-    store,
-    locker,
-    catalog,
-    finisher,
-    concatenator,
-    digests,
-    active,
+  // A worker takes no uploads and serves none.
+  const mounted =
+    config.role === 'worker' ? undefined : mountUploads(fastify, config, { uploads, backend, cors, log });
+  mountHealth(fastify, {
+    check: () => backend.check(),
+    isDraining: () => active.isDraining,
+  });
+
+  let closing: Promise<void> | undefined;
+  return {
+    fastify,
     log,
-    policy,
-    idleTimeoutMs: config.idleTimeoutMs,
+    store: backend.store,
+    catalog: backend.catalog,
+    async listen() {
+      const url = await fastify.listen({ host: config.host, port: config.port });
+      afterwards.start();
+      sweeper.start();
+      return { url, filesUrl: `${config.publicUrl ?? url}${config.basePath}` };
+    },
+    close() {
+      closing ??= (async () => {
+        // What is worked on is given back at once: another process, or the next start, begins it anew.
+        const worked = afterwards.pipeline.close();
+        const drained = active.drain();
+        const closed = fastify.close();
+        await drained;
+        await requests.whenNone();
+        fastify.server.closeAllConnections();
+        await closed;
+        await mounted?.close();
+        await sweeper.close();
+        await worked;
+        await host.close();
+        await backend.close();
+      })();
+      return closing;
+    },
   };
+}
+
+interface UploadMountParts {
+  uploads: UploadServices;
+  backend: Backend;
+  cors: Cors;
+  log: FastifyBaseLogger;
+}
+
+interface UploadMount {
+  tus: TusMount;
+  /** Ends what requests have left running. */
+  close(): Promise<void>;
+}
+
+/** The routes of the roles that talk to clients. */
+function mountUploads(
+  fastify: FastifyInstance,
+  config: Config,
+  { uploads, backend, cors, log }: UploadMountParts,
+): UploadMount {
   const requireAdmin = createAdminGuard({ isEnabled: config.isAdminServed, token: config.adminToken });
   const isSigned = config.mediaAccess === 'signed';
   const signer = isSigned
@@ -146,7 +173,7 @@ export async function buildApp(config: Config, overrides: AppOverrides = {}): Pr
     hasAdminToken: config.adminToken !== undefined,
   });
   const tus = mountTus(fastify, {
-    services,
+    services: uploads,
     basePath: config.basePath,
     publicUrl: config.publicUrl,
     expirationMs: config.expirationMs,
@@ -156,18 +183,18 @@ export async function buildApp(config: Config, overrides: AppOverrides = {}): Pr
     },
   });
   mountUploadRoutes(fastify, {
-    services,
+    services: uploads,
     basePath: config.basePath,
     requireAdmin,
     links,
     maySign: access.maySign,
   });
   mountMedia(fastify, {
-    services,
+    services: uploads,
     access,
     links,
     send: createMediaSender({
-      services,
+      services: uploads,
       previews: backend.previews,
       isRedirected: config.mediaRedirect === 'presigned',
       urlExpiryMs: config.mediaUrlExpiryMs,
@@ -181,47 +208,16 @@ export async function buildApp(config: Config, overrides: AppOverrides = {}): Pr
     cors,
   });
   const direct = mountDirectRoutes(fastify, {
-    services,
-    direct: config.direct ? store.direct : undefined,
+    services: uploads,
+    direct: config.direct ? backend.store.direct : undefined,
     basePath: config.basePath,
     publicUrl: config.publicUrl,
     urlExpiryMs: config.directUrlExpiryMs,
     cors,
   });
-  mountCapabilities(fastify, { config, store, cors });
+  mountCapabilities(fastify, { config, store: backend.store, cors });
   mountPages(fastify, { config, log });
-  mountHealth(fastify, {
-    check: () => backend.check(),
-    isDraining: () => active.isDraining,
-  });
-
-  let closing: Promise<void> | undefined;
-  return {
-    fastify,
-    log,
-    store,
-    catalog,
-    async listen() {
-      const url = await fastify.listen({ host: config.host, port: config.port });
-      sweeper.start();
-      return { url, filesUrl: `${config.publicUrl ?? url}${config.basePath}` };
-    },
-    close() {
-      closing ??= (async () => {
-        const drained = active.drain();
-        const closed = fastify.close();
-        await drained;
-        await requests.whenNone();
-        fastify.server.closeAllConnections();
-        await closed;
-        await direct.close();
-        await sweeper.close();
-        await verifier.close();
-        await backend.close();
-      })();
-      return closing;
-    },
-  };
+  return { tus, close: () => direct.close() };
 }
 
 /** Errors of the JSON API: `{error: {code, message}}`. tus answers in plain text by itself. */

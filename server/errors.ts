@@ -119,6 +119,11 @@ export const ERRORS = {
     message: 'The upload is complete and still being verified.',
     retryAfterSeconds: 1,
   },
+  upload_unverified: {
+    status: 409,
+    message:
+      'The upload is complete, but could not be verified. It is not served before an operator has looked.',
+  },
   upload_gone: { status: 410, message: 'The upload expired or was deleted.' },
   upload_rejected: { status: 410, message: 'The upload was rejected.' },
   unsupported_tus_version: {

@@ -51,7 +51,7 @@ export function mountMedia(app: FastifyInstance, options: MediaRoutesOptions): v
         .send({ id: record.id, state: record.state });
       return;
     }
-    assertServable(record);
+    assertServable(services.plan, record);
     const media = parseMediaInfo(record.media);
     const selected = selectMedia(record, media, address, request.headers.accept);
     const caching = { isImmutable: address.name !== undefined, expiresAtMs };

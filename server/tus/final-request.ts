@@ -33,6 +33,7 @@ export async function createFinalUpload(services: SessionServices, request: Sess
   try {
     await hold.lock(request.raw.socket);
     const upload = await hold.concatenate(wanted);
+    hold.refuseMismatch();
     return {
       status: 201,
       headers: {

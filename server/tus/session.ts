@@ -71,7 +71,11 @@ export class TusSession implements StockRequestPort {
       // Expiry is ours: the stock check would turn finished uploads into 410s.
       hasExtension: (extension) => extension !== 'expiration' && extensions.includes(extension),
       getExpiration: () => 0,
-      create: () => hold.create(this.#newUpload(), this.#followingBytes()),
+      create: async () => {
+        const upload = await hold.create(this.#newUpload(), this.#followingBytes());
+        hold.refuseMismatch();
+        return upload;
+      },
       getUpload: () => this.#open(),
       declareUploadLength: (_id, size) => this.#declareLength(size),
       remove: async () => {
@@ -142,6 +146,7 @@ export class TusSession implements StockRequestPort {
     } else {
       await hold.conclude();
     }
+    hold.refuseMismatch();
     return (hold.upload as StoredUpload).offset;
   }
 

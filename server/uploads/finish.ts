@@ -1,4 +1,5 @@
 import type { FastifyBaseLogger } from 'fastify';
+import { sniffMediaType } from '../../processors/sniff.ts';
 import { isFinalUpload, isPartialUpload } from '../../stores/concat-kind.ts';
 import {
   newUploadRecord,
@@ -7,26 +8,41 @@ import {
   type UploadLock,
   type UploadPatch,
   type UploadRecord,
+  type UploadState,
   type UploadStore,
 } from '../../stores/types.ts';
+import type { Announcer } from '../pipeline/announcer.ts';
+import { mediaOfType } from '../pipeline/media-type.ts';
+import { CHECKSUM_MISMATCH, pendingRejection, type Rejection, rejectedPatch } from '../pipeline/rejection.ts';
+import type { WorkPlan } from '../pipeline/work-plan.ts';
 import type { UploadPolicy } from '../policy/upload-policy.ts';
 import { CONCAT_REASONS } from './concat-records.ts';
 import { DIRECT_REASON } from './direct-records.ts';
 import { describeUpload, InvalidMetadataError, parseUploadMetadata } from './metadata.ts';
 import { readHead } from './read-head.ts';
 
-export type VerifyPolicy = 'declared' | 'always' | 'off';
-
 export interface FinisherOptions {
   store: UploadStore;
   catalog: UploadCatalog;
-  verify: VerifyPolicy;
+  plan: WorkPlan;
+  announcer: Announcer;
+  /** Leaves a job for what cannot be done at once. */
+  submit: (record: UploadRecord) => Promise<void>;
+  /** LANDFALL_VERIFY_WHEN=before-response: reads an upload whose declared digest is to be compared; undefined: a job does. */
+  digestOf?: ((id: string) => Promise<string>) | undefined;
   /** What finished uploads may hold; undefined: anything. */
   policy?: Pick<UploadPolicy, 'headBytesOf' | 'findForbiddenContent'>;
+  rejectedRetentionMs: number;
   log: FastifyBaseLogger;
-  /** Told about uploads whose digest has to be computed by reading them again. */
-  onVerificationNeeded: (id: string) => void;
   now?: () => number;
+}
+
+/** What was seen of an upload while its bytes came in, where one process saw them. */
+export interface SeenBytes {
+  /** Lower-case hex, of all of it. */
+  sha256?: string | undefined;
+  /** The first SNIFFED_BYTES, or all there are. */
+  head?: Buffer | undefined;
 }
 
 export interface Finisher {
@@ -35,23 +51,23 @@ export interface Finisher {
    * upload, and by the sweep. Safe to run any number of times: completing the object is idempotent, and the
    * record leaves `receiving` by compare-and-set, once.
    *
-   * @param sha256 lower-case hex digest, where it was computed while the bytes came in
+   * An upload that nothing is left to be done with is `ready` at once; any other is `received`, and a job takes it on.
    */
-  finishUpload(upload: StoredUpload, lock: UploadLock, sha256?: string): Promise<UploadRecord>;
+  finishUpload(upload: StoredUpload, lock: UploadLock, seen?: SeenBytes): Promise<UploadRecord>;
   /** The record of an upload that the store has; written anew when the catalog lost it. */
   ensureRecord(upload: StoredUpload): Promise<UploadRecord>;
-  /** Moves a received upload to `ready` or `rejected`, by its digest. Undefined when it is not waiting for that. */
-  settle(id: string, sha256: string | null): Promise<UploadRecord | undefined>;
   needsDigest(upload: Pick<StoredUpload, 'declaredDigest' | 'concat'>): boolean;
 }
 
+/** What a listener may wait for of a finished upload. */
+const AWAITED = ['received', 'ready', 'rejected', 'failed'] as const;
+
 export function createFinisher(options: FinisherOptions): Finisher {
-  const { store, catalog, verify, policy, log, onVerificationNeeded } = options;
+  const { store, catalog, plan, announcer, submit, digestOf, policy, rejectedRetentionMs, log } = options;
   const now = options.now ?? Date.now;
 
   const needsDigest = ({ declaredDigest, concat }: Pick<StoredUpload, 'declaredDigest' | 'concat'>) =>
-    !isPartialUpload(concat) &&
-    (verify === 'always' || (verify === 'declared' && declaredDigest !== undefined));
+    !isPartialUpload(concat) && plan.mustVerify({ declaredSha256: declaredDigest?.hex ?? null });
 
   async function ensureRecord(upload: StoredUpload): Promise<UploadRecord> {
     const known = await catalog.get(upload.id);
@@ -61,16 +77,45 @@ export function createFinisher(options: FinisherOptions): Finisher {
   async function finishUpload(
     upload: StoredUpload,
     lock: UploadLock,
-    sha256?: string,
+    seen: SeenBytes = {},
   ): Promise<UploadRecord> {
     const record = await ensureRecord(upload);
     if (record.state !== 'receiving' && upload.isComplete) return record;
     if (isPartialUpload(upload.concat)) return finishPartial(upload, record, lock);
     await store.complete(upload, lock);
 
-    const forbidden = await findForbiddenContent(upload, record);
-    const mustVerify = needsDigest(upload);
+    const { patch, rejection } = await inspect(upload, record, seen);
+    const isDone = rejection !== undefined || !plan.hasWork({ ...record, ...patch });
+    const isAwaited = announcer.isAwaited(AWAITED);
+    if (isDone && !isAwaited) {
+      const ended = await end(upload.id, 'receiving', rejection, patch);
+      if (ended === undefined) return (await catalog.get(upload.id)) ?? record;
+      tell(ended);
+      return ended;
+    }
+    const received = await catalog.transition(upload.id, 'receiving', 'received', patch);
+    if (received === undefined) return (await catalog.get(upload.id)) ?? record;
+    log.info({ uploadId: upload.id, size: upload.size, state: 'received' }, 'upload finished');
+    await submit(received).catch((error: unknown) => {
+      // All bytes are there, and that is what the client is told: the sweep submits it again.
+      log.warn({ uploadId: upload.id, error }, 'submitting the work on an upload failed');
+    });
+    // Only the job is left to tell of it.
+    return (isDone ? await end(upload.id, ['received', 'processing'], rejection) : undefined) ?? received;
+  }
+
+  /** What is known at once. Of a rejection by content the record keeps the reason before it says `rejected`. */
+  async function inspect(
+    upload: StoredUpload,
+    { contentType, media }: UploadRecord,
+    seen: SeenBytes,
+  ): Promise<{ patch: UploadPatch; rejection: Rejection | undefined }> {
     const { declaredDigest } = upload;
+    const head = seen.head ?? (await neededHead(upload));
+    const forbidden = head === undefined ? undefined : policy?.findForbiddenContent(head, contentType);
+    const declaredSha256 = declaredDigest?.hex ?? null;
+    const isCompared = forbidden === undefined && declaredSha256 !== null && needsDigest(upload);
+    const sha256 = seen.sha256 ?? (isCompared ? await digestOf?.(upload.id) : undefined);
     const patch = {
       size: upload.size ?? upload.offset,
       offset: upload.offset,
@@ -78,21 +123,51 @@ export function createFinisher(options: FinisherOptions): Finisher {
       updatedAtMs: now(),
       expiresAtMs: null,
       // What a final upload had, while it was only planned.
-      reasonCode: null,
-      reason: null,
+      reasonCode: forbidden === undefined ? null : 'type_not_allowed',
+      reason: forbidden ?? null,
       ...(sha256 === undefined ? {} : { sha256 }),
       // Declared on the way, it may have been lost to the catalog by a crash; to the store it was not.
-      ...(declaredDigest === undefined ? {} : { declaredSha256: declaredDigest.hex }),
+      ...(declaredSha256 === null ? {} : { declaredSha256 }),
+      ...(head === undefined || media !== null ? {} : { media: mediaOfType(sniffMediaType(head) ?? null) }),
     };
-    if (forbidden !== undefined) return reject(record, patch, forbidden);
-    const to = mustVerify ? 'received' : 'ready';
-    const received = await catalog.transition(upload.id, 'receiving', to, patch);
-    if (!received) return (await catalog.get(upload.id)) ?? record;
-    log.info({ uploadId: upload.id, size: upload.size, state: to }, 'upload finished');
-    if (!mustVerify) return received;
-    if (sha256 !== undefined) return (await settle(upload.id, sha256)) ?? received;
-    onVerificationNeeded(upload.id);
-    return received;
+    const isMismatch = plan.isMismatch({ declaredSha256, sha256: sha256 ?? null });
+    return { patch, rejection: pendingRejection(patch) ?? (isMismatch ? CHECKSUM_MISMATCH : undefined) };
+  }
+
+  async function neededHead(upload: StoredUpload): Promise<Buffer | undefined> {
+    const bytes = policy?.headBytesOf(upload) ?? 0;
+    return bytes === 0 ? undefined : readHead(store, upload.id, bytes);
+  }
+
+  /** Undefined: somebody else has brought it further. */
+  async function end(
+    id: string,
+    from: UploadState | readonly UploadState[],
+    rejection: Rejection | undefined,
+    patch: UploadPatch = {},
+  ): Promise<UploadRecord | undefined> {
+    const to = rejection === undefined ? 'ready' : 'rejected';
+    const why = rejection === undefined ? {} : rejectedPatch(rejection, rejectedRetentionMs, now());
+    const ended = await catalog.transition(id, from, to, { ...patch, ...why });
+    if (ended === undefined) return undefined;
+    const { size, declaredSha256: declared, sha256 } = ended;
+    if (rejection === undefined) log.info({ uploadId: id, size, state: to }, 'upload finished');
+    else log.warn({ uploadId: id, ...rejection, declared, sha256 }, 'upload rejected');
+    return ended;
+  }
+
+  /** Nobody waits for these events by more than a stream of them, and a client's answer does not wait for them. */
+  function tell(ended: UploadRecord): void {
+    const announce = async () => {
+      await announcer.announceEnd({ ...ended, state: 'received' });
+      if (ended.state === 'ready' && ended.sha256 !== null) {
+        await announcer.announce(ended, 'verified', { sha256: ended.sha256 });
+      }
+      await announcer.announceEnd(ended);
+    };
+    announce().catch((error: unknown) => {
+      log.warn({ uploadId: ended.id, error }, 'publishing what happened to an upload failed');
+    });
   }
 
   /** A partial upload is a finished object and no original: it stays `receiving`, as the file that it is a piece of. */
@@ -114,44 +189,7 @@ export function createFinisher(options: FinisherOptions): Finisher {
     return { ...record, ...patch };
   }
 
-  async function findForbiddenContent(
-    upload: StoredUpload,
-    { contentType }: UploadRecord,
-  ): Promise<string | undefined> {
-    const headBytes = policy?.headBytesOf(upload) ?? 0;
-    if (policy === undefined || headBytes === 0) return undefined;
-    return policy.findForbiddenContent(await readHead(store, upload.id, headBytes), contentType);
-  }
-
-  /** Straight from `receiving`: a state in between would be taken for one that only waits for its digest. */
-  async function reject(record: UploadRecord, patch: UploadPatch, reason: string): Promise<UploadRecord> {
-    const why = { reasonCode: 'type_not_allowed', reason };
-    const rejected = await catalog.transition(record.id, 'receiving', 'rejected', { ...patch, ...why });
-    if (rejected) log.warn({ uploadId: record.id, reason }, 'upload rejected');
-    return rejected ?? (await catalog.get(record.id)) ?? record;
-  }
-
-  async function settle(id: string, sha256: string | null): Promise<UploadRecord | undefined> {
-    const record = await catalog.get(id);
-    if (!record) return undefined;
-    const isMismatch = ({ declaredSha256 }: UploadRecord) =>
-      declaredSha256 !== null && declaredSha256 !== sha256;
-    const patch = { sha256, updatedAtMs: now() };
-    if (!isMismatch(record)) {
-      const ready = await catalog.transition(id, ['received', 'processing'], 'ready', patch);
-      // A digest may have been declared since the record was read.
-      if (ready === undefined || !isMismatch(ready)) return ready;
-    }
-    const rejected = await catalog.transition(id, ['received', 'processing', 'ready'], 'rejected', {
-      ...patch,
-      reasonCode: 'checksum_mismatch',
-      reason: 'The SHA-256 of what arrived is not the one that was declared.',
-    });
-    if (rejected) log.warn({ uploadId: id, declared: rejected.declaredSha256, sha256 }, 'upload rejected');
-    return rejected;
-  }
-
-  return { finishUpload, ensureRecord, settle, needsDigest };
+  return { finishUpload, ensureRecord, needsDigest };
 }
 
 /** A record for what the store knows: at creation, and when the catalog has lost it. */

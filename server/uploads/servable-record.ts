@@ -1,16 +1,17 @@
 import type { IncomingMessage } from 'node:http';
 import type { UploadRecord } from '../../stores/types.ts';
 import { HttpError } from '../errors.ts';
+import type { WorkPlan } from '../pipeline/work-plan.ts';
 import { UploadHold, type UploadServices } from './upload-hold.ts';
 
-/** @throws HttpError upload_unfinished, upload_pending, upload_rejected, upload_gone; StoreError */
+/** @throws HttpError upload_unfinished, upload_pending, upload_unverified, upload_rejected, upload_gone; StoreError */
 export async function servableRecord(
   services: UploadServices,
   id: string,
   req: IncomingMessage,
 ): Promise<UploadRecord> {
   const record = await finishedRecord(services, id, req);
-  assertServable(record);
+  assertServable(services.plan, record);
   return record;
 }
 
@@ -28,17 +29,22 @@ export async function finishedRecord(
   return record === undefined || record.state === 'receiving' ? finishNow(services, id, req) : record;
 }
 
-/** @throws HttpError upload_unfinished, upload_pending, upload_rejected, upload_gone */
-export function assertServable(record: UploadRecord): void {
+/**
+ * What was verified, or need not be, is served while its previews are still being made.
+ *
+ * @throws HttpError upload_unfinished, upload_pending, upload_unverified, upload_rejected, upload_gone
+ */
+export function assertServable(plan: WorkPlan, record: UploadRecord): void {
+  if (plan.isServable(record)) return;
   switch (record.state) {
-    case 'ready':
-    case 'failed':
-      return;
     case 'receiving':
       throw new HttpError('upload_unfinished');
     case 'received':
     case 'processing':
+    case 'ready':
       throw new HttpError('upload_pending');
+    case 'failed':
+      throw new HttpError('upload_unverified');
     case 'rejected':
       throw new HttpError('upload_rejected', record.reason === null ? {} : { message: record.reason });
     case 'aborted':

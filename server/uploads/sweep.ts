@@ -6,14 +6,16 @@ import type {
   UploadCatalog,
   UploadLock,
   UploadRecord,
-  UploadState,
   UploadStore,
 } from '../../stores/types.ts';
-import { CONCAT_REASONS } from './concat-records.ts';
+import type { Announcer } from '../pipeline/announcer.ts';
+import { LOST_AFTER_MS, type PipelineSweep } from '../pipeline/sweep.ts';
+import { CONCAT_REASONS, isPartialRecord } from './concat-records.ts';
 import type { Concatenator } from './concatenation.ts';
 import { DIRECT_REASON } from './direct-records.ts';
 import type { Finisher } from './finish.ts';
-import type { Verifier } from './verifier.ts';
+import { recordsIn } from './records-in.ts';
+import { withUploadLock } from './with-lock.ts';
 
 const PAGE = 500;
 /** A process that dies while it reconciles holds others up for this long. */
@@ -29,7 +31,10 @@ export interface SweeperOptions {
   catalog: UploadCatalog;
   finisher: Finisher;
   concatenator: Concatenator;
-  verifier: Verifier;
+  announcer: Announcer;
+  pipelineSweep: PipelineSweep;
+  /** Other processes may be at work on what this one finds waiting when it starts. */
+  isShared: boolean;
   log: FastifyBaseLogger;
   intervalMs: number;
   now?: () => number;
@@ -52,26 +57,16 @@ export interface Sweeper {
  * store again, and is safe to run twice and from several processes.
  */
 export function createSweeper(options: SweeperOptions): Sweeper {
-  const { store, locker, catalog, finisher, concatenator, verifier, log, intervalMs } = options;
+  const { store, locker, catalog, finisher, concatenator, announcer, pipelineSweep, log, intervalMs } =
+    options;
   const now = options.now ?? Date.now;
   const stop = new AbortController();
   let running: Promise<unknown> = Promise.resolve();
   let timer: NodeJS.Timeout | undefined;
 
-  /** Runs under the upload's lock; an upload that somebody is busy with is left for the next time. */
+  /** An upload that somebody is busy with is left for the next time. */
   async function withLock(id: string, task: (lock: UploadLock) => Promise<void>): Promise<void> {
-    const lock = locker.newLock(id);
-    try {
-      await lock.lock(stop.signal, () => {});
-    } catch (error) {
-      if (isStoreError(error, 'upload_locked') || stop.signal.aborted) return;
-      throw error;
-    }
-    try {
-      await task(lock);
-    } finally {
-      await lock.unlock();
-    }
+    await withUploadLock(locker, id, stop.signal, task);
   }
 
   /** Asked without the lock first: taking it would interrupt an upload that is being received. */
@@ -98,11 +93,13 @@ export function createSweeper(options: SweeperOptions): Sweeper {
           await store.removeUpload(id, lock).catch(ignoreNotFound);
         } else if (!isStoreError(error, 'upload_not_found')) throw error;
       }
-      const expired = await catalog.transition(id, 'receiving', 'expired', {
-        updatedAtMs: now(),
-        reasonCode: 'expired',
-        reason: 'No bytes arrived for too long.',
-      });
+      const patch = { updatedAtMs: now(), reasonCode: 'expired', reason: 'No bytes arrived for too long.' };
+      const record = await catalog.get(id);
+      // Told first: after a crash in between it is found, expired and told again.
+      if (record?.state === 'receiving' && !isPartialRecord(record)) {
+        await announcer.announceEnd({ ...record, ...patch, state: 'expired' });
+      }
+      const expired = await catalog.transition(id, 'receiving', 'expired', patch);
       isExpired = expired !== undefined;
       if (isExpired) log.info({ uploadId: id }, 'upload expired');
     });
@@ -144,31 +141,13 @@ export function createSweeper(options: SweeperOptions): Sweeper {
     return isFinished;
   }
 
-  async function* recordsIn(state: UploadState): AsyncGenerator<UploadRecord> {
-    let cursor: string | undefined;
-    do {
-      const page = await catalog.list({ state }, { limit: PAGE, cursor });
-      for (const record of page.items) {
-        if (stop.signal.aborted) return;
-        yield record;
-      }
-      cursor = page.nextCursor;
-    } while (cursor !== undefined);
-  }
-
   const isPastExpiry = ({ expiresAtMs }: UploadRecord) => expiresAtMs !== null && expiresAtMs < now();
-
-  async function verifyPending(): Promise<void> {
-    for (const state of ['received', 'processing'] as const) {
-      for await (const record of recordsIn(state)) verifier.enqueue(record.id);
-    }
-  }
 
   async function sweep(): Promise<{ expired: number; finished: number }> {
     const counts = { expired: 0, finished: 0 };
     const swept = await store.sweep?.(stop.signal);
     if (swept !== undefined && swept.failed > 0) log.warn(swept, 'sweeping the store was not complete');
-    for await (const record of recordsIn('receiving')) {
+    for await (const record of recordsIn(catalog, 'receiving', stop.signal)) {
       try {
         const isExpired = isPastExpiry(record);
         if (record.reasonCode === CONCAT_REASONS.planned && !isExpired) {
@@ -186,9 +165,12 @@ export function createSweeper(options: SweeperOptions): Sweeper {
         log.warn({ uploadId: record.id, error }, 'sweeping an upload failed');
       }
     }
-    await verifyPending();
-    for (const state of ['expired', 'aborted'] as const) {
-      for await (const record of recordsIn(state)) {
+    await pipelineSweep.takeUpLost(LOST_AFTER_MS, stop.signal);
+    await pipelineSweep.tidy(stop.signal);
+    for (const state of ['expired', 'aborted', 'rejected'] as const) {
+      for await (const record of recordsIn(catalog, state, stop.signal)) {
+        // A rejected upload has its bytes until then.
+        if (state === 'rejected' && record.expiresAtMs !== null) continue;
         if (record.updatedAtMs < now() - TOMBSTONE_MS) await catalog.remove(record.id);
       }
     }
@@ -223,7 +205,7 @@ export function createSweeper(options: SweeperOptions): Sweeper {
         log.warn({ uploadId: id, error }, 'removing the rest failed'),
       );
     }
-    for await (const record of recordsIn('receiving')) {
+    for await (const record of recordsIn(catalog, 'receiving', stop.signal)) {
       await forgetIfMissing(record).catch((error: unknown) =>
         log.warn({ uploadId: record.id, error }, 'reconciling a record failed'),
       );
@@ -235,6 +217,7 @@ export function createSweeper(options: SweeperOptions): Sweeper {
     let record = await finisher.ensureRecord(upload);
     if (record.state === 'aborted' || record.state === 'expired') {
       if (record.reasonCode === 'deleted' || record.reasonCode === CONCAT_REASONS.concatenated) {
+        if (record.reasonCode === 'deleted') await announcer.announceEnd(record);
         await withLock(upload.id, (lock) => store.removeUpload(upload.id, lock).catch(ignoreNotFound));
         return;
       }
@@ -297,8 +280,9 @@ export function createSweeper(options: SweeperOptions): Sweeper {
 
   return {
     start() {
-      // Not by a claim: what this process was killed over waits for it, and verifying twice does no harm.
-      inBackground(verifyPending, 'taking up verifications');
+      // Not by a claim: what this process was killed over waits for it, and submitting twice does no harm.
+      const untouchedMs = options.isShared ? LOST_AFTER_MS : 0;
+      inBackground(() => pipelineSweep.takeUpLost(untouchedMs, stop.signal), 'taking up lost work');
       turn();
       timer = setInterval(turn, intervalMs);
       timer.unref();

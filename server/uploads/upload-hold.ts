@@ -1,8 +1,9 @@
 import type { Hash } from 'node:crypto';
 import type { Readable } from 'node:stream';
 import type { FastifyBaseLogger } from 'fastify';
-import { isFinalUpload } from '../../stores/concat-kind.ts';
+import { isFinalUpload, isPartialUpload } from '../../stores/concat-kind.ts';
 import { isStoreError } from '../../stores/errors.ts';
+import type { PreviewStore } from '../../stores/previews/types.ts';
 import {
   type BodyChecksum,
   type BodyEnd,
@@ -16,12 +17,16 @@ import {
   type UploadStore,
 } from '../../stores/types.ts';
 import { type ErrorCode, HttpError } from '../errors.ts';
+import type { Announcer } from '../pipeline/announcer.ts';
+import type { Pipeline } from '../pipeline/pipeline.ts';
+import type { WorkPlan } from '../pipeline/work-plan.ts';
 import type { UploadPolicy } from '../policy/upload-policy.ts';
 import type { ActiveRequest, ActiveRequests } from './active-requests.ts';
-import { CONCAT_REASONS } from './concat-records.ts';
+import { CONCAT_REASONS, isPartialRecord } from './concat-records.ts';
 import type { Concatenator, NewFinalUpload } from './concatenation.ts';
 import { createUpload, type NewUpload } from './create-upload.ts';
 import type { Finisher } from './finish.ts';
+import { extendHead, type FirstBytes } from './first-bytes.ts';
 import type { RunningDigests } from './running-digests.ts';
 
 export interface UploadServices {
@@ -31,6 +36,13 @@ export interface UploadServices {
   finisher: Finisher;
   concatenator: Concatenator;
   digests: RunningDigests;
+  heads: FirstBytes;
+  previews: PreviewStore;
+  announcer: Announcer;
+  pipeline: Pick<Pipeline, 'resubmit'>;
+  plan: WorkPlan;
+  /** Digests are compared before the last request is answered: a wrong one is its answer. */
+  verifiesFirst: boolean;
   active: ActiveRequests;
   log: FastifyBaseLogger;
   policy: UploadPolicy;
@@ -82,6 +94,10 @@ export class UploadHold implements ActiveRequest {
   #lock: UploadLock | undefined;
   #upload: StoredUpload | undefined;
   #takenBytes = 0;
+  /** The first bytes of the upload, up to its offset, where this process has seen them. */
+  #head: Buffer | undefined;
+  /** What this request's finish came to. */
+  #finished: UploadRecord | undefined;
 
   constructor(services: UploadServices, id: string) {
     this.#services = services;
@@ -168,6 +184,8 @@ export class UploadHold implements ActiveRequest {
         this.#upload = concatenatedUpload(record);
         return this.#upload;
       }
+      // Its bytes were evidence, and are removed by now.
+      if (record?.state === 'rejected') throw uploadRejected(record, error);
       const isKnownToBeGone = record !== undefined && record.state !== 'receiving';
       if (isNotThere && isKnownToBeGone) throw new HttpError('upload_gone', { cause: error });
       throw error;
@@ -182,9 +200,7 @@ export class UploadHold implements ActiveRequest {
     if (upload.isDirect && !upload.isFull && intent.for === 'write') throw new HttpError('direct_upload');
     if (upload.isFull) {
       const record = finishes ? await this.finish() : await this.record();
-      if (record?.state === 'rejected') {
-        throw new HttpError('upload_rejected', record.reason === null ? {} : { message: record.reason });
-      }
+      if (record?.state === 'rejected') throw uploadRejected(record);
     }
     return upload;
   }
@@ -194,6 +210,7 @@ export class UploadHold implements ActiveRequest {
     const { upload, record } = await this.#services.concatenator.makeFinal(wanted, this.#held());
     refuseForbiddenType(record);
     this.#upload = upload;
+    this.#finished = record;
     return upload;
   }
 
@@ -215,7 +232,7 @@ export class UploadHold implements ActiveRequest {
    * @throws StoreError; HttpError digest_conflict, digest_too_late
    */
   async declareDigest(digest: Digest): Promise<void> {
-    const { store, catalog } = this.#services;
+    const { store, catalog, pipeline } = this.#services;
     const upload = this.#known();
     if (upload.declaredDigest?.hex === digest.hex) return;
     if (upload.declaredDigest !== undefined) throw new HttpError('digest_conflict');
@@ -232,6 +249,7 @@ export class UploadHold implements ActiveRequest {
     if (isInTime === undefined) throw new HttpError('digest_too_late');
     await catalog.flush();
     await store.declareDigest(upload, digest, this.#held());
+    await pipeline.resubmit(record);
   }
 
   /** Appends a body and, when it was the last one, finishes the upload. A full upload then ends with `end`. */
@@ -256,11 +274,14 @@ export class UploadHold implements ActiveRequest {
 
   /** Finishes the upload if all of its bytes are there; does nothing otherwise, or when it is finished. */
   async finish(): Promise<UploadRecord | undefined> {
-    const { finisher, digests } = this.#services;
+    const { finisher, digests, heads } = this.#services;
     const upload = this.#known();
     if (!upload.isFull) return undefined;
     const hash = finisher.needsDigest(upload) ? digests.take(upload.id, upload.offset) : undefined;
-    return finisher.finishUpload(upload, this.#held(), hash?.digest('hex'));
+    const head = this.#head ?? heads.take(upload.id, upload.offset);
+    const seen = { sha256: hash?.digest('hex'), head };
+    this.#finished = await finisher.finishUpload(upload, this.#held(), seen);
+    return this.#finished;
   }
 
   /**
@@ -274,6 +295,19 @@ export class UploadHold implements ActiveRequest {
     return record;
   }
 
+  /**
+   * For the answer to a request that was the last one, where digests are compared before it.
+   *
+   * @throws HttpError checksum_mismatch
+   */
+  refuseMismatch(): void {
+    const { verifiesFirst } = this.#services;
+    if (!verifiesFirst || this.#finished?.reasonCode !== 'checksum_mismatch') return;
+    throw new HttpError('checksum_mismatch', {
+      message: `${this.#finished.reason} The upload was rejected: make a new one.`,
+    });
+  }
+
   /** The error that answers a body which did not end by itself. What arrived is stored. */
   unfinishedBody(end: Exclude<BodyEnd, 'end'>): HttpError {
     const isShutdown = end === 'released' && this.#services.active.isDraining;
@@ -282,27 +316,38 @@ export class UploadHold implements ActiveRequest {
 
   /** The record first: a crash in between is then finished by the reconciliation at start, which sees the intent. */
   async remove(reason = 'Deleted by the client.'): Promise<void> {
-    const { store, catalog, digests } = this.#services;
+    const { store, catalog, previews, announcer } = this.#services;
     await catalog.transition(this.id, ['receiving', 'received', 'processing', 'ready', 'failed'], 'aborted', {
       reasonCode: 'deleted',
       reason,
       updatedAtMs: Date.now(),
     });
     await catalog.flush();
+    const record = await catalog.get(this.id);
+    // Told before the bytes go: after a crash in between, whoever removes them tells it again.
+    if (record?.state === 'aborted' && !isPartialRecord(record)) await announcer.announceEnd(record);
     await store.removeUpload(this.id, this.#held());
-    digests.drop(this.id);
+    // What is left of them by a crash, the sweep of orphans finds.
+    if (this.#upload?.isFull === true) await previews.removeAll(this.id);
+    this.#forget();
   }
 
   /** Takes back an upload that nobody was told of. */
   async discard(): Promise<void> {
-    const { store, catalog, digests } = this.#services;
+    const { store, catalog, previews } = this.#services;
     await store.removeUpload(this.id, this.#held());
+    if (this.#upload?.isFull === true) await previews.removeAll(this.id);
     await catalog.remove(this.id);
-    digests.drop(this.id);
+    this.#forget();
+  }
+
+  #forget(): void {
+    this.#services.digests.drop(this.id);
+    this.#services.heads.drop(this.id);
   }
 
   async #append(body: Readable, { limit, expectedBytes, checksum }: ReceiveOptions): Promise<BodyEnd> {
-    const { store, finisher, digests, active, idleTimeoutMs } = this.#services;
+    const { store, finisher, digests, heads, active, idleTimeoutMs } = this.#services;
     const upload = this.#known();
     const startOffset = upload.offset;
     const startedAtMs = Date.now();
@@ -312,6 +357,12 @@ export class UploadHold implements ActiveRequest {
     const hash: Hash | undefined = finisher.needsDigest(upload)
       ? digests.take(upload.id, startOffset)
       : undefined;
+    let head = isPartialUpload(upload.concat) ? undefined : heads.take(upload.id, startOffset);
+    this.#head = undefined;
+    const onChunk = (chunk: Buffer) => {
+      hash?.update(chunk);
+      if (head !== undefined) head = extendHead(head, chunk);
+    };
     try {
       const result = await store.append(upload, body, {
         limit,
@@ -320,20 +371,28 @@ export class UploadHold implements ActiveRequest {
         idleTimeoutMs,
         expectedBytes,
         checksum,
-        ...(hash === undefined ? {} : { onChunk: (chunk: Buffer) => void hash.update(chunk) }),
+        ...(hash === undefined && head === undefined ? {} : { onChunk }),
         onProgress: (taken) => {
           firstByteAtMs ??= Date.now();
           this.#takenBytes = taken;
         },
       });
       if (result.end === 'end' && !upload.isFull) active.noteCleanEnd(upload.id, result.offset);
-      if (hash !== undefined && result.offset === startOffset + this.#takenBytes) {
-        digests.put(upload.id, result.offset, hash);
+      // Else nobody knows which of the bytes that were seen are stored.
+      if (result.offset === startOffset + this.#takenBytes) {
+        if (hash !== undefined) digests.put(upload.id, result.offset, hash);
+        this.#keepHead(head);
       }
       return result.end;
     } finally {
       await this.#recordRequest({ startOffset, startedAtMs, firstByteAtMs, isResume });
     }
+  }
+
+  #keepHead(head: Buffer | undefined): void {
+    const upload = this.#known();
+    if (upload.isFull) this.#head = head;
+    else if (head !== undefined) this.#services.heads.put(upload.id, head);
   }
 
   async #recordRequest(request: {
@@ -375,6 +434,10 @@ export class UploadHold implements ActiveRequest {
     if (this.#lock === undefined) throw new Error('the lock was not acquired');
     return this.#lock;
   }
+}
+
+function uploadRejected({ reason }: UploadRecord, cause?: unknown): HttpError {
+  return new HttpError('upload_rejected', { ...(reason === null ? {} : { message: reason }), cause });
 }
 
 /** @throws HttpError type_not_allowed */

@@ -6,7 +6,8 @@ import { type RunningServer, startServer } from '../support/server.ts';
 import type { KillSignal, Topology } from './topology.ts';
 
 /** The server's own files beside the uploads. */
-const SERVER_FILES = /^(?:uploads|spool|server\.lock(?:-journal)?|catalog\.db(?:-wal|-shm|-journal)?)$/;
+const SERVER_FILES =
+  /^(?:uploads|previews|spool|server\.lock(?:-journal)?|(?:catalog|jobs|events)\.db(?:-wal|-shm|-journal)?)$/;
 
 /** The embedded default: one process, files in a directory of their own, SQLite. */
 export async function createFileTopology(): Promise<Topology> {

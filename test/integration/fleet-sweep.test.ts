@@ -84,7 +84,7 @@ test('killed between the last byte and the completion: HEAD says 423 until that 
   const reply = await head(url);
   expect([reply.status, reply.headers['upload-offset']]).toEqual([200, String(content.length)]);
   expect((await request('GET', url)).body.equals(content)).toBe(true);
-  expect(await stateOf(running, 1, upload)).toBe('ready');
+  await until(async () => (await stateOf(running, 1, upload)) === 'ready');
   expect(timesLogged(running, 'upload finished', upload)).toBe(1);
 });
 

@@ -121,7 +121,8 @@ describe('LANDFALL_ALLOWED_TYPES', () => {
     const url = await createUpload(server.filesUrl, csv.length, metadata({ filetype: 'text/csv' }));
     expect((await patch(url, 0, csv.subarray(0, 3))).status).toBe(204);
     expect((await patch(url, 3, csv.subarray(3))).status).toBe(204);
-    expect(await statesOf(server)).toEqual({ ready: 2 });
+    // The image's previews are still to be made.
+    await expect.poll(() => statesOf(server), { timeout: 15_000 }).toEqual({ ready: 2 });
     expect((await request('GET', url)).body.equals(csv)).toBe(true);
   });
 

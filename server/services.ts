@@ -1,0 +1,85 @@
+import type { FastifyBaseLogger } from 'fastify';
+import type { ProcessorHost } from '../processors/host.ts';
+import type { Backend } from './backend.ts';
+import type { Config } from './config.ts';
+import type { Listener } from './pipeline/announcer.ts';
+import { type AssembledPipeline, assemblePipeline } from './pipeline/assemble.ts';
+import { createUploadPolicy } from './policy/upload-policy.ts';
+import { ActiveRequests } from './uploads/active-requests.ts';
+import { createConcatenator } from './uploads/concatenation.ts';
+import { createFinisher } from './uploads/finish.ts';
+import { FirstBytes } from './uploads/first-bytes.ts';
+import { RunningDigests } from './uploads/running-digests.ts';
+import { createSweeper, type Sweeper } from './uploads/sweep.ts';
+import type { UploadServices } from './uploads/upload-hold.ts';
+
+export interface ServiceParts {
+  backend: Backend;
+  host: Pick<ProcessorHost, 'run' | 'sha256'>;
+  /** Who is told what happens to uploads, beside the log of events. */
+  listeners: readonly Listener[];
+  log: FastifyBaseLogger;
+}
+
+export interface Services {
+  /** What requests need. */
+  uploads: UploadServices;
+  /** What happens after the last byte. */
+  afterwards: AssembledPipeline;
+  sweeper: Sweeper;
+}
+
+/** Everything behind the routes, put together; nothing of it runs yet. */
+export function createServices(config: Config, parts: ServiceParts): Services {
+  const { backend, log } = parts;
+  const { store, locker, catalog, previews } = backend;
+  const afterwards = assemblePipeline(config, parts);
+  const { plan, announcer, pipeline } = afterwards;
+  const policy = createUploadPolicy(config);
+  const active = new ActiveRequests(catalog);
+  const finisher = createFinisher({
+    store,
+    catalog,
+    plan,
+    announcer,
+    submit: (record) => pipeline.submit(record),
+    digestOf: afterwards.digestOf,
+    policy,
+    rejectedRetentionMs: config.rejectedRetentionMs,
+    log,
+  });
+  const concatenator = createConcatenator({ store, locker, catalog, finisher, policy, active, log });
+  return {
+    uploads: {
+      store,
+      locker,
+      catalog,
+      previews,
+      finisher,
+      concatenator,
+      plan,
+      announcer,
+      pipeline,
+      digests: new RunningDigests(),
+      heads: new FirstBytes(),
+      active,
+      policy,
+      verifiesFirst: config.verifyWhen === 'before-response',
+      idleTimeoutMs: config.idleTimeoutMs,
+      log,
+    },
+    afterwards,
+    sweeper: createSweeper({
+      store,
+      locker,
+      catalog,
+      finisher,
+      concatenator,
+      announcer,
+      pipelineSweep: afterwards.sweep,
+      isShared: config.redis !== undefined,
+      log,
+      intervalMs: config.sweepIntervalMs,
+    }),
+  };
+}

@@ -1,0 +1,102 @@
+import { mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { Readable } from 'node:stream';
+import { type Logger, pino } from 'pino';
+import { createProcessorHost } from '../../processors/host.ts';
+import { type Backend, openBackend } from '../../server/backend.ts';
+import { loadConfig } from '../../server/config.ts';
+import type { Listener } from '../../server/pipeline/announcer.ts';
+import { createServices, type Services } from '../../server/services.ts';
+import { StoredUpload, type UploadRecord } from '../../stores/types.ts';
+import { newUploadId } from '../../stores/upload-id.ts';
+import { freeLock } from './memory-lock.ts';
+
+export interface LogLine {
+  level: number;
+  msg: string;
+  uploadId?: string;
+}
+
+/** Everything behind the routes, over a directory of its own; no job runs before `afterwards.start()`. */
+export interface TestServices extends Services {
+  backend: Backend;
+  /** Warnings and errors. */
+  logged: LogLine[];
+  /** A full upload in the store that nobody has finished yet. */
+  storeUpload(content: Buffer, fields?: Partial<StoredUpload>): Promise<StoredUpload>;
+  /** One that waits for its job, or is at its end when nothing has to be done with it. */
+  finishedUpload(content: Buffer, fields?: Partial<StoredUpload>): Promise<UploadRecord>;
+  /** Does the job of an upload here and now. */
+  runJob(id: string, attempt?: number, signal?: AbortSignal): Promise<void>;
+  record(id: string): Promise<UploadRecord | undefined>;
+  close(): Promise<void>;
+}
+
+export interface TestServicesOptions {
+  env?: Record<string, string>;
+  listeners?: Listener[];
+}
+
+export async function openTestServices({
+  env = {},
+  listeners = [],
+}: TestServicesOptions = {}): Promise<TestServices> {
+  const directory = await mkdtemp(join(tmpdir(), 'landfall-services-'));
+  const config = loadConfig({ env: { LANDFALL_DATA_DIR: directory, ...env }, cwd: directory });
+  const logged: LogLine[] = [];
+  const log: Logger = pino(
+    { level: 'warn' },
+    { write: (line: string) => void logged.push(JSON.parse(line)) },
+  );
+  const backend = await openBackend(config, { log, onRecordsLost: () => {} });
+  const host = createProcessorHost({ concurrency: 1, memoryBytes: config.previewMemoryBytes, log });
+  const services = createServices(config, { backend, host, listeners, log });
+  const { store, catalog } = backend;
+
+  async function storeUpload(content: Buffer, fields: Partial<StoredUpload> = {}): Promise<StoredUpload> {
+    const upload = await store.create(
+      new StoredUpload({
+        id: newUploadId(),
+        size: content.length,
+        offset: 0,
+        rawMetadata: undefined,
+        createdAtMs: Date.now(),
+        isComplete: false,
+        ...fields,
+      }),
+    );
+    await store.append(upload, Readable.from([Buffer.from(content)]), {
+      limit: content.length,
+      signal: new AbortController().signal,
+      lock: freeLock(),
+      idleTimeoutMs: 0,
+    });
+    return upload;
+  }
+
+  return {
+    ...services,
+    backend,
+    logged,
+    storeUpload,
+    async finishedUpload(content, fields) {
+      return services.uploads.finisher.finishUpload(await storeUpload(content, fields), freeLock());
+    },
+    runJob(id, attempt = 1, signal = new AbortController().signal) {
+      return services.afterwards.job.run(
+        { id: `finish:${id}`, kind: 'finish', data: { uploadId: id }, attempt },
+        signal,
+      );
+    },
+    record: (id) => catalog.get(id),
+    async close() {
+      await services.uploads.active.drain();
+      await services.sweeper.close();
+      await services.afterwards.pipeline.close();
+      await host.close();
+      await backend.close();
+      await rm(directory, { recursive: true, force: true });
+    },
+  };
+}
