@@ -188,6 +188,7 @@ function mountUploads(
     requireAdmin,
     links,
     maySign: access.maySign,
+    cors,
   });
   mountMedia(fastify, {
     services: uploads,

@@ -1,4 +1,4 @@
-import type { FastifyInstance, FastifyRequest } from 'fastify';
+import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify';
 import { isStoreError } from '../../stores/errors.ts';
 import {
   UPLOAD_STATES,
@@ -6,12 +6,15 @@ import {
   type UploadRecord,
   type UploadState,
 } from '../../stores/types.ts';
+import { isUploadId } from '../../stores/upload-id.ts';
 import { HttpError } from '../errors.ts';
 import type { MediaLinks, OpenMediaLinks } from '../media/media-links.ts';
 import { presentMedia } from '../media/present-media.ts';
 import type { RequireAdmin } from '../plugins/admin.ts';
+import type { Cors } from '../plugins/cors.ts';
 import { isPartialRecord } from './concat-records.ts';
 import { declareDigest } from './declare-digest.ts';
+import { createDirectReports, parseDirectReport } from './direct-reports.ts';
 import type { UploadServices } from './upload-hold.ts';
 
 export interface UploadRoutesOptions {
@@ -21,21 +24,24 @@ export interface UploadRoutesOptions {
   links: MediaLinks;
   /** Whether a request may have URLs of media signed. */
   maySign: (request: FastifyRequest) => boolean;
+  cors: Cors;
 }
 
 const DEFAULT_LIMIT = 50;
 const MAX_LIMIT = 1000;
+const MAX_REPORT_BYTES = 1024;
 
 /** A name that is given twice is an array. */
 type ListQuery = Partial<Record<'state' | 'group' | 'limit' | 'cursor', string | string[]>>;
 
 /**
- * `GET /uploads` (the operator's), and `GET` and `PATCH /uploads/:id` (for whoever holds the id: it is as unguessable
- * as the upload's URL). None of them answers other origins.
+ * `GET /uploads` (the operator's, for no page of another origin); `GET` and `PATCH /uploads/:id` and what is below it
+ * for whoever holds the id, which is as unguessable as the upload's URL, and from every origin that may upload.
  */
 export function mountUploadRoutes(app: FastifyInstance, options: UploadRoutesOptions): void {
-  const { services, requireAdmin, basePath, links, maySign } = options;
+  const { services, requireAdmin, basePath, links, maySign, cors } = options;
   const { catalog, store, finisher } = services;
+  const directReports = createDirectReports();
 
   const present = async (request: FastifyRequest, record: UploadRecord) =>
     presentUpload(record, basePath, await links.open(maySign(request)));
@@ -55,22 +61,43 @@ export function mountUploadRoutes(app: FastifyInstance, options: UploadRoutesOpt
     };
   });
 
-  app.get<{ Params: { id: string } }>('/uploads/:id', async (request, reply) => {
+  /** Also an error has to be readable for the page that asked. What is no id is the operator's. */
+  const onRequest = (request: FastifyRequest, reply: FastifyReply, done: () => void) => {
+    const { id } = request.params as { id: string };
+    if (isUploadId(id)) cors.apply(request.raw, reply.raw);
     reply.header('cache-control', 'no-store');
+    done();
+  };
+  for (const url of ['/uploads/:id', '/uploads/:id/report']) {
+    app.options(url, { onRequest }, async (_request, reply) => reply.code(204).send());
+  }
+
+  app.get<{ Params: { id: string } }>('/uploads/:id', { onRequest }, async (request) => {
     const { id } = request.params;
     const record = (await catalog.get(id)) ?? (await finisher.ensureRecord(await store.getUpload(id)));
     return present(request, record);
   });
 
-  app.patch<{ Params: { id: string } }>('/uploads/:id', async (request, reply) => {
-    reply.header('cache-control', 'no-store');
-    return present(request, await declareDigest(services, request.params.id, request));
-  });
+  app.patch<{ Params: { id: string } }>('/uploads/:id', { onRequest }, async (request) =>
+    present(request, await declareDigest(services, request.params.id, request)),
+  );
+
+  app.post<{ Params: { id: string } }>(
+    '/uploads/:id/report',
+    { onRequest, bodyLimit: MAX_REPORT_BYTES },
+    async (request, reply) => {
+      const report = parseDirectReport(request.body);
+      if ((await catalog.get(request.params.id)) === undefined) throw new HttpError('upload_not_found');
+      directReports.add(report);
+      request.log.info({ uploadId: request.params.id, ...report }, 'direct upload reported');
+      return reply.code(204).send();
+    },
+  );
 
   app.get('/uploads/summary', async (request, reply) => {
     requireAdmin(request);
     reply.header('cache-control', 'no-store');
-    return catalog.totals();
+    return { ...(await catalog.totals()), direct: directReports.totals() };
   });
 }
 

@@ -236,7 +236,7 @@ describe('LANDFALL_ADMIN=off', () => {
 });
 
 describe('other origins', () => {
-  it('tus answers them, the rest of the server does not', async () => {
+  it('tus and single uploads answer them, the rest of the server does not', async () => {
     const headers = { Origin: ORIGIN };
     const allowed = async (method: string, path: string) =>
       (await request(method, `${open.origin}${path}`, { ...TUS, ...headers })).headers[
@@ -245,9 +245,9 @@ describe('other origins', () => {
     const id = idOf(await createUpload(open.filesUrl, 5));
     expect(await allowed('OPTIONS', '/files')).toBe('*');
     expect(await allowed('HEAD', `/files/${id}`)).toBe('*');
+    expect(await allowed('GET', `/uploads/${id}`)).toBe('*');
     for (const path of [
       '/uploads',
-      `/uploads/${id}`,
       '/uploads/summary',
       '/health/live',
       '/health/ready',
@@ -257,6 +257,46 @@ describe('other origins', () => {
       expect([path, await allowed('GET', path)]).toEqual([path, undefined]);
       expect([path, await allowed('OPTIONS', path)]).toEqual([path, undefined]);
     }
+  });
+});
+
+describe('one upload, for pages of other origins', () => {
+  let id: string;
+  beforeAll(async () => {
+    id = idOf(await createUpload(open.filesUrl, 5));
+  });
+
+  it('can be looked at, and told about', async () => {
+    const url = `${open.origin}/uploads/${id}`;
+    for (const [method, path] of [
+      ['GET', url],
+      ['PATCH', url],
+      ['POST', `${url}/report`],
+    ] as const) {
+      const preflight = await request('OPTIONS', path, {
+        Origin: ORIGIN,
+        'Access-Control-Request-Method': method,
+        'Access-Control-Request-Headers': 'content-type',
+      });
+      expect(preflight.status).toBe(204);
+      expect(preflight.headers['access-control-allow-methods']).toContain(method);
+      expect(preflight.headers['access-control-allow-headers']?.toLowerCase()).toContain('content-type');
+      const reply = await request(method, path, { Origin: ORIGIN });
+      expect(reply.headers['access-control-allow-origin']).toBe('*');
+    }
+  });
+
+  it('a report of a direct upload is counted', async () => {
+    const report = JSON.stringify({ outcome: 'done', bytes: 7, durationMs: 5, retries: 1 });
+    const send = (of: string, body: string) =>
+      request('POST', `${open.origin}/uploads/${of}/report`, { 'Content-Type': 'application/json' }, body);
+    expect((await send(id, report)).status).toBe(204);
+    expectApiError(await send('A'.repeat(32), report), 404, 'upload_not_found');
+    expectApiError(await send(id, '{}'), 400, 'invalid_request');
+    expectApiError(await send(id, `"${'x'.repeat(2000)}"`), 400, 'invalid_request');
+    expect(json(await request('GET', `${open.origin}/uploads/summary`))).toMatchObject({
+      direct: { byOutcome: { done: 1, failed: 0, fell_back: 0 }, bytes: 7, durationMs: 5, retries: 1 },
+    });
   });
 });
 
