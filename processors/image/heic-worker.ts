@@ -56,8 +56,10 @@ const CHROMA_INTERLEAVED_RGB = 10;
 const CHROMA_INTERLEAVED_RGBA = 11;
 const CHANNEL_INTERLEAVED = 10;
 
-/** heif_error_Unsupported_filetype, _Unsupported_feature, _Plugin_loading_error (no decoder for its codec). */
-const UNSUPPORTED_CODES: ReadonlySet<number> = new Set([3, 4, 11]);
+/** heif_error_code */
+const UNSUPPORTED_FILETYPE = 3;
+const UNSUPPORTED_FEATURE = 4;
+const PLUGIN_LOADING_ERROR = 11;
 const MEMORY_ALLOCATION_ERROR = 6;
 const SECURITY_LIMIT_EXCEEDED = 1000;
 
@@ -144,7 +146,11 @@ function failureOf(heif: Libheif, errorAt: number): HeifFailure {
   const [code = 0, subcode = 0, messageAt = 0] = heif.HEAPU32.subarray(errorAt / 4, errorAt / 4 + 3);
   const text = Buffer.from(heif.HEAPU8.subarray(messageAt, messageAt + 200)).toString('latin1');
   const detail = text.split('\0', 1)[0] ?? '';
-  if (UNSUPPORTED_CODES.has(code)) {
+  // Decoders are its plugins.
+  if (code === PLUGIN_LOADING_ERROR) {
+    return new HeifFailure({ code: 'unsupported', message: 'There is no decoder for what is in this HEIC.' });
+  }
+  if (code === UNSUPPORTED_FILETYPE || code === UNSUPPORTED_FEATURE) {
     return new HeifFailure({
       code: 'unsupported',
       message: `This kind of HEIC cannot be decoded: ${detail}`,

@@ -65,13 +65,12 @@ async function makePreviews(
   const writer = createPreviewWriter(outDir, limits.outputBytes);
   const motion = frames > 1 ? { frames, durationMs } : {};
   if (frames > 1) {
-    const animation = await encodeAnimation(sharp, input, settings, limits);
-    await writer.write('preview.webp', animation.bytes, {
+    const { bytes, ...animation } = await encodeAnimation(sharp, input, settings, limits);
+    await writer.write('preview.webp', bytes, {
       variant: 'preview',
       contentType: 'image/webp',
-      width: animation.width,
-      height: animation.height,
-      ...motion,
+      durationMs,
+      ...animation,
     });
   } else {
     await writeStill(sharp, writer, 'preview', pixels, settings, signal);

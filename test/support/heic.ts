@@ -6,6 +6,21 @@ export interface HevcPicture {
   height: number;
 }
 
+/**
+ * 64 x 48 pixels: a blue quarter (upper left) on red. By x265:
+ * `ffmpeg -i quarter.png -frames:v 1 -c:v libx265 -pix_fmt yuv420p -tag:v hvc1 quarter.mp4`, read by `hevcOfMp4`.
+ */
+export const TINY_HEVC: HevcPicture = {
+  parameters: Buffer.from(
+    'AAAAdWh2Y0MBAWAAAACQAAAAAAAe8AD8/fj4AAAPA6AAAQAYQAEMAf//AWAAAAMAkAAAAwAAAwAelZgJoQABAClCAQEBYAAAAwCQAAADAAADAB6g' +
+      'IIMWWVmuTK8BaAgAAAMACAAAAwDIQKIAAQAGRAHBc9CJ',
+    'base64',
+  ),
+  picture: Buffer.from('AAAAMSgBrx2A49felOcvf/qr6NBkWgjZClil6/SeY4l2poXnEGWjhfjEhnnkJKfodfLC+cA=', 'base64'),
+  width: 64,
+  height: 48,
+};
+
 export interface HeicOptions {
   /** Quarter turns anticlockwise that a viewer has to make (ISO/IEC 23008-12, `irot`). */
   quarterTurns?: number;

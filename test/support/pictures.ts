@@ -1,5 +1,5 @@
 import pixelmatch from 'pixelmatch';
-import sharp from 'sharp';
+import sharp, { type Sharp } from 'sharp';
 
 /** RGBA, row by row. */
 export interface Picture {
@@ -18,8 +18,12 @@ export interface PaintedRectangle {
   height: number;
 }
 
-export async function readPicture(pathOrBytes: string | Buffer): Promise<Picture> {
-  const { data, info } = await sharp(pathOrBytes).ensureAlpha().raw().toBuffer({ resolveWithObject: true });
+export function readPicture(pathOrBytes: string | Buffer): Promise<Picture> {
+  return pictureOf(sharp(pathOrBytes));
+}
+
+export async function pictureOf(image: Sharp): Promise<Picture> {
+  const { data, info } = await image.ensureAlpha().raw().toBuffer({ resolveWithObject: true });
   return { width: info.width, height: info.height, pixels: data };
 }
 
@@ -42,4 +46,20 @@ export function differenceOf(one: Picture, other: Picture): number {
     throw new Error(`${one.width} x ${one.height} is not ${other.width} x ${other.height}`);
   }
   return pixelmatch(one.pixels, other.pixels, undefined, one.width, one.height) / (one.width * one.height);
+}
+
+/** How far the colours of two pictures are apart on average (0 to 255); what nobody can see does not count. */
+export function meanDifference(one: Picture, other: Picture): number {
+  if (one.width !== other.width || one.height !== other.height) {
+    throw new Error(`${one.width} x ${one.height} is not ${other.width} x ${other.height}`);
+  }
+  let sum = 0;
+  for (let at = 0; at < one.pixels.length; at += 4) {
+    const [oneAlpha, otherAlpha] = [one.pixels[at + 3]! / 255, other.pixels[at + 3]! / 255];
+    for (let channel = 0; channel < 3; channel++) {
+      sum += Math.abs(one.pixels[at + channel]! * oneAlpha - other.pixels[at + channel]! * otherAlpha);
+    }
+    sum += Math.abs(one.pixels[at + 3]! - other.pixels[at + 3]!);
+  }
+  return sum / one.pixels.length;
 }

@@ -7,7 +7,7 @@ import type {
   ProcessedMedia,
   ProcessedPreview,
   ProcessLimits,
-  Processor,
+  ProcessOptions,
 } from '../../processors/types.ts';
 import { LIMITS, SETTINGS } from './processing-defaults.ts';
 
@@ -28,11 +28,11 @@ export async function temporaryDirectory(): Promise<string> {
 }
 
 /** Lets a processor work on these bytes, with the usual limits and settings but for those that are given. */
-export async function processBytes(
-  processor: Processor,
+export async function processBytes<Media extends ProcessedMedia>(
+  processor: { process(inputPath: string, options: ProcessOptions): Promise<Media> },
   bytes: Buffer,
   { mediaType, limits, settings, signal, name = 'original' }: Processing,
-): Promise<ProcessedMedia> {
+): Promise<Media> {
   const path = join(await temporaryDirectory(), name);
   await writeFile(path, bytes);
   return processor.process(path, {
