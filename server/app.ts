@@ -5,6 +5,7 @@ import Fastify, {
   LogController,
 } from 'fastify';
 import { createProcessorHost } from '../processors/host.ts';
+import type { JobWorker } from '../stores/queue/types.ts';
 import type { UploadCatalog, UploadStore } from '../stores/types.ts';
 import { type Backend, openBackend } from './backend.ts';
 import { mountCapabilities } from './capabilities.ts';
@@ -13,11 +14,10 @@ import { mountDirectRoutes } from './direct/routes.ts';
 import { ERRORS, HttpError, toHttpError } from './errors.ts';
 import { createLog } from './log.ts';
 import { createMediaAccess, originalAddress } from './media/media-access.ts';
-import { createMediaLinks } from './media/media-links.ts';
+import { openLinks } from './media/open-links.ts';
 import { mountMedia } from './media/routes.ts';
 import { createMediaSender } from './media/send-media.ts';
-import { createUrlSigner } from './media/url-signer.ts';
-import { jobConcurrency } from './pipeline/assemble.ts';
+import { jobConcurrency, jobLeaseMs } from './pipeline/assemble.ts';
 import { createAdminGuard } from './plugins/admin.ts';
 import { type Cors, createCors } from './plugins/cors.ts';
 import { mountHealth } from './plugins/health.ts';
@@ -27,6 +27,7 @@ import { answerClientError, mountTus, type TusMount } from './tus/mount.ts';
 import { mountUploadRoutes } from './uploads/routes.ts';
 import type { UploadServices } from './uploads/upload-hold.ts';
 import { mountPages } from './web/pages.ts';
+import { openWebhooks } from './webhooks/open-webhooks.ts';
 
 /** Room for long metadata: Node's default of 16 KiB would refuse it with a bare 431. */
 const MAX_HEADER_BYTES = 64 * 1024;
@@ -63,7 +64,9 @@ export async function buildApp(config: Config, overrides: AppOverrides = {}): Pr
     memoryBytes: config.previewMemoryBytes,
     log,
   });
-  const services = createServices(config, { backend, host, listeners: [], log });
+  const webhooks = openWebhooks(config, backend, log);
+  const listeners = webhooks === undefined ? [] : [webhooks];
+  const services = createServices(config, { backend, host, listeners, log });
   const { uploads, afterwards, sweeper } = services;
   const { active } = uploads;
   const cors = createCors({ origins: config.corsOrigins, credentials: config.corsCredentials });
@@ -110,6 +113,7 @@ export async function buildApp(config: Config, overrides: AppOverrides = {}): Pr
   });
 
   let closing: Promise<void> | undefined;
+  let telling: JobWorker | undefined;
   return {
     fastify,
     log,
@@ -118,13 +122,14 @@ export async function buildApp(config: Config, overrides: AppOverrides = {}): Pr
     async listen() {
       const url = await fastify.listen({ host: config.host, port: config.port });
       afterwards.start();
+      if (config.role !== 'api') telling = webhooks?.work({ leaseMs: jobLeaseMs(config) });
       sweeper.start();
       return { url, filesUrl: `${config.publicUrl ?? url}${config.basePath}` };
     },
     close() {
       closing ??= (async () => {
         // What is worked on is given back at once: another process, or the next start, begins it anew.
-        const worked = afterwards.pipeline.close();
+        const worked = Promise.all([afterwards.pipeline.close(), telling?.close()]);
         const drained = active.drain();
         const closed = fastify.close();
         await drained;
@@ -162,11 +167,7 @@ function mountUploads(
   { uploads, backend, cors, log }: UploadMountParts,
 ): UploadMount {
   const requireAdmin = createAdminGuard({ isEnabled: config.isAdminServed, token: config.adminToken });
-  const isSigned = config.mediaAccess === 'signed';
-  const signer = isSigned
-    ? createUrlSigner({ signingKey: backend.signingKey, expiryMs: config.mediaUrlExpiryMs })
-    : undefined;
-  const links = createMediaLinks({ publicUrl: config.mediaPublicUrl, signer });
+  const { links, signer } = openLinks(config, backend);
   const access = createMediaAccess({
     signer,
     requireAdmin,
@@ -204,7 +205,7 @@ function mountUploads(
           ? undefined
           : { location: config.accelRedirect, directory: config.dataDir },
     }),
-    isSigned,
+    isSigned: signer !== undefined,
     requireAdmin,
     cors,
   });

@@ -89,7 +89,7 @@ export function assemblePipeline(config: Config, parts: PipelineParts): Assemble
       pipeline.work({
         job,
         concurrency: jobConcurrency(config),
-        leaseMs: config.redis?.lockTtlMs ?? EMBEDDED_LEASE_MS,
+        leaseMs: jobLeaseMs(config),
       });
     },
   };
@@ -102,6 +102,11 @@ export function assemblePipeline(config: Config, parts: PipelineParts): Assemble
       await reader.close();
     }
   }
+}
+
+/** How long a job of a process that died is held. */
+export function jobLeaseMs({ redis }: Config): number {
+  return redis?.lockTtlMs ?? EMBEDDED_LEASE_MS;
 }
 
 /**
