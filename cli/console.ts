@@ -1,4 +1,5 @@
 import { ClientError } from '../client/errors.ts';
+import type { RetryNotice } from '../client/retry.ts';
 import { exitCodeOf } from './exit-codes.ts';
 import {
   createLiveBoard,
@@ -7,6 +8,7 @@ import {
   type ProgressBoard,
   printable,
 } from './progress-board.ts';
+import { formatDuration } from './quantities.ts';
 
 /** How a command talks: results to stdout, everything that passes to stderr. */
 export interface Console {
@@ -77,4 +79,9 @@ export function errorJson(error: unknown): Record<string, unknown> {
     serverCode: serverCode ?? null,
     exitCode: exitCodeOf(error),
   };
+}
+
+/** What is said of a wait before the next try: when it is first, since a bar leaves little room. */
+export function describeRetry({ error, delayMs }: RetryNotice): string {
+  return `again in ${formatDuration(delayMs)}: ${describeError(error)}`;
 }

@@ -50,7 +50,8 @@ export function createLiveBoard(
   let timer: NodeJS.Timeout | undefined;
 
   const clear = () => {
-    if (drawn > 0) screen.write(`\u001b[${drawn}A\u001b[J`);
+    // From the first column: a terminal that echoes ^C has moved the cursor.
+    if (drawn > 0) screen.write(`\r\u001b[${drawn}A\u001b[J`);
     drawn = 0;
   };
   const draw = () => {
@@ -153,18 +154,16 @@ function renderBar(
   const name = shorten(label, MAX_LABEL).padEnd(MAX_LABEL);
   if (progress === undefined) return `  ${name} ${note ?? 'starting'}`;
   const { bytes, totalBytes, bytesPerSecond, remainingMs } = progress;
-  const tail =
-    note ??
-    `${formatRate(bytesPerSecond).padStart(9)}  ${remainingMs === undefined ? '' : formatDuration(remainingMs)}`;
-  if (totalBytes === undefined) return `  ${name} ${formatBytes(bytes).padStart(8)}  ${tail}`;
+  const time = remainingMs === undefined ? '' : formatDuration(remainingMs);
+  const speed = `${formatRate(bytesPerSecond).padStart(9)}  ${time}`;
+  if (totalBytes === undefined) return `  ${name} ${formatBytes(bytes).padStart(8)}  ${note ?? speed}`;
   const share = totalBytes === 0 ? 1 : Math.min(1, bytes / totalBytes);
   const full = Math.floor(share * BAR_WIDTH);
-  const [on, off] = hasUnicode ? ['━', '─'] : ['#', '-'];
-  const bar = `${(on as string).repeat(full)}\u0000${(off as string).repeat(BAR_WIDTH - full)}`;
-  const [done = '', open = ''] = bar.split('\u0000');
-  const painted = hasColor ? `\u001b[36m${done}\u001b[39m\u001b[2m${open}\u001b[22m` : done + open;
-  const counts = `${formatBytes(bytes)} of ${formatBytes(totalBytes)}`;
-  return `  ${name} ${painted} ${String(percent(bytes, totalBytes)).padStart(3)}%  ${counts.padEnd(18)} ${tail}`;
+  const done = (hasUnicode ? '━' : '#').repeat(full);
+  const open = (hasUnicode ? '─' : '-').repeat(BAR_WIDTH - full);
+  const bar = hasColor ? `\u001b[36m${done}\u001b[39m\u001b[2m${open}\u001b[22m` : done + open;
+  const counts = `${formatBytes(bytes)} of ${formatBytes(totalBytes)}`.padEnd(18);
+  return `  ${name} ${bar} ${String(percent(bytes, totalBytes)).padStart(3)}%  ${note ?? `${counts} ${speed}`}`;
 }
 
 /** Rounded down: 100 is said when it is all there, and not before. */

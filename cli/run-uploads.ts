@@ -1,10 +1,12 @@
 import { ClientError, isClientError } from '../client/errors.ts';
 import type { UploadOptions, UploadResult } from '../client/options.ts';
 import type { CommandContext } from './client-command.ts';
-import { describeError, errorJson } from './console.ts';
+import { describeError, describeRetry, errorJson } from './console.ts';
 import { EXIT, exitCodeOf, exitCodeOfAll } from './exit-codes.ts';
 import { printable } from './progress-board.ts';
 import { formatBytes, formatDuration, formatRate } from './quantities.ts';
+import { shellWord } from './shell-word.ts';
+import { matching } from './unfinished.ts';
 
 /** One upload of a command. */
 export interface UploadJob {
@@ -12,19 +14,25 @@ export interface UploadJob {
   name: string;
   /** Undefined: not known yet. */
   size: number | undefined;
-  /** How to go on with it in another run; undefined: that cannot be. */
-  resumeCommand: string | undefined;
+  /** Undefined: no file, so that no other run can go on with it. */
+  path: string | undefined;
   run(reports: UploadReports): Promise<UploadResult>;
 }
 
 /** What a job passes on to the library. */
-export type UploadReports = Pick<UploadOptions, 'onProgress' | 'onRetry' | 'onResumed'>;
+export type UploadReports = Pick<UploadOptions, 'onProgress' | 'onRetry' | 'onResumed' | 'onPhase'>;
 
 /** Small ones go side by side; a large one, which has its own requests at the same time, goes alone. */
 const SIDE_BY_SIDE = 4;
 const SMALL_BYTES = 64 * 1000 ** 2;
 
-type Outcome = { job: UploadJob; result: UploadResult } | { job: UploadJob; error: unknown };
+interface Outcome {
+  job: UploadJob;
+  result?: UploadResult;
+  error?: unknown;
+  /** It failed, and is remembered. */
+  isResumable: boolean;
+}
 
 /** Runs uploads, shows how far they are, and says what became of each. Resolves with the exit code. */
 export async function runUploads(context: CommandContext, jobs: readonly UploadJob[]): Promise<number> {
@@ -44,25 +52,32 @@ export async function runUploads(context: CommandContext, jobs: readonly UploadJ
   );
   for (const index of large) await runAt(index);
 
-  const exitCode = exitCodeOfAll(
-    outcomes.map((outcome) => ('error' in outcome ? exitCodeOf(outcome.error) : EXIT.ok)),
-  );
+  const exitCode = exitCodeOfAll(outcomes.map(({ result, error }) => (result ? EXIT.ok : exitCodeOf(error))));
   if (jobs.length > 1) console.note(summaryOf(outcomes));
-  explainHowToGoOn(context, outcomes);
+  if (context.signal.aborted) console.failure('Interrupted.');
+  const unfinished = outcomes.filter(({ isResumable }) => isResumable);
+  if (unfinished.length > 0) {
+    const commands = unfinished.map(({ job }) => `\n  landfall resume ${shellWord(job.path ?? '')}`);
+    console.failure(`What arrived is kept. To go on:${commands.join('')}`);
+  }
   console.json({ uploads: outcomes.map(outcomeJson), exitCode });
   return exitCode;
 }
 
-async function runOne({ console, signal }: CommandContext, job: UploadJob): Promise<Outcome> {
-  if (signal.aborted) return { job, error: new ClientError('aborted', 'interrupted before it began') };
+async function runOne(context: CommandContext, job: UploadJob): Promise<Outcome> {
+  const { console, signal, store } = context;
+  if (signal.aborted) {
+    return { job, error: new ClientError('aborted', 'interrupted before it began'), isResumable: false };
+  }
   const { marks, paint } = console;
   const name = printable(job.name);
   const line = console.board.add(job.name);
   try {
     const result = await job.run({
       onProgress: (progress) => line.update(progress),
-      onRetry: ({ error, delayMs }) =>
-        line.note(`${describeError(error)}; again in ${formatDuration(delayMs)}`),
+      onRetry: (retry) => line.note(describeRetry(retry)),
+      onPhase: (phase) =>
+        line.note(phase === 'joining' ? 'the server puts the parts together' : 'the server verifies it'),
       onResumed: (bytes) => {
         console.note(
           bytes > 0
@@ -80,50 +95,25 @@ async function runOne({ console, signal }: CommandContext, job: UploadJob): Prom
     console.line(
       `${paint('green', marks.done)} ${name}  ${formatBytes(result.size)} in ${formatDuration(result.durationMs)}${paint('dim', speed)}${verified}\n  ${result.url}`,
     );
-    return { job, result };
+    return { job, result, isResumable: false };
   } catch (error) {
     line.remove();
     if (!isClientError(error, 'aborted')) {
       console.failure(`${paint('red', marks.failed)} ${name}: ${describeError(error)}`);
     }
-    return { job, error };
+    const isResumable = job.path !== undefined && (await matching(await store.list(), job.path)).length > 0;
+    return { job, error, isResumable };
   }
-}
-
-function explainHowToGoOn({ console, signal }: CommandContext, outcomes: readonly Outcome[]): void {
-  const unfinished = outcomes.filter((outcome) => 'error' in outcome && isResumable(outcome));
-  const commands = unfinished.map(({ job }) => job.resumeCommand).filter((command) => command !== undefined);
-  if (commands.length > 0) {
-    console.failure(
-      `${signal.aborted ? 'Interrupted. ' : ''}What arrived is kept. To go on:\n${commands.map((command) => `  ${command}`).join('\n')}`,
-    );
-  } else if (signal.aborted) {
-    console.failure('Interrupted.');
-  }
-}
-
-function isResumable(outcome: Outcome): boolean {
-  if (!('error' in outcome) || outcome.job.resumeCommand === undefined) return false;
-  const { error } = outcome;
-  return (
-    isClientError(error, 'aborted') ||
-    isClientError(error, 'network') ||
-    (error instanceof ClientError && error.isRetryable)
-  );
 }
 
 function summaryOf(outcomes: readonly Outcome[]): string {
-  const done = outcomes.filter((outcome) => 'result' in outcome);
-  const bytes = done.reduce((sum, { result }) => sum + result.size, 0);
-  const failed = outcomes.length - done.length;
-  return `${done.length} of ${outcomes.length} uploaded, ${formatBytes(bytes)}${failed === 0 ? '' : `; ${failed} not`}`;
+  const results = outcomes.flatMap(({ result }) => result ?? []);
+  const bytes = results.reduce((sum, { size }) => sum + size, 0);
+  const failed = outcomes.length - results.length;
+  return `${results.length} of ${outcomes.length} uploaded, ${formatBytes(bytes)}${failed === 0 ? '' : `; ${failed} not`}`;
 }
 
-function outcomeJson(outcome: Outcome): Record<string, unknown> {
-  const { job } = outcome;
-  if ('error' in outcome) {
-    return { file: job.name, ok: false, error: errorJson(outcome.error), isResumable: isResumable(outcome) };
-  }
-  const { sha256, ...result } = outcome.result;
-  return { file: job.name, ok: true, ...result, sha256: sha256 ?? null };
+function outcomeJson({ job, result, error, isResumable }: Outcome): Record<string, unknown> {
+  if (result === undefined) return { file: job.name, ok: false, error: errorJson(error), isResumable };
+  return { file: job.name, ok: true, ...result, sha256: result.sha256 ?? null };
 }

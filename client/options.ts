@@ -33,6 +33,8 @@ export interface UploadOptions extends ConnectionOptions {
   onProgress?: (progress: TransferProgress) => void;
   /** Told once the bytes of an earlier run are known that need not be sent again. */
   onResumed?: (bytes: number) => void;
+  /** Told when all bytes are sent and something is still to be waited for: the parts put together, a digest compared. */
+  onPhase?: (phase: 'joining' | 'verifying') => void;
   /** Requests at the same time, 1 to 50. Default: by size (docs/cli.md). */
   parallel?: number | undefined;
   /** Most bytes of one request, 64 KiB or more; of a stream this is kept in memory, 64 MiB at most. Default: by size. */

@@ -50,7 +50,10 @@ export async function uploadStream(stream: Readable, options: UploadOptions): Pr
       if (isLast) sha256 = hash?.digest('hex');
       await sendPiece(session, meter, { url, start, bytes, size: isLast ? size : undefined, sha256 });
     }
-    if (sha256 !== undefined) await awaitVerification(session, uploadIdOf(url), sha256);
+    if (sha256 !== undefined) {
+      options.onPhase?.('verifying');
+      await awaitVerification(session, uploadIdOf(url), sha256);
+    }
     meter.setTotal(size);
     meter.finish();
     const durationMs = Math.round(performance.now() - startedAtMs);

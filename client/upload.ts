@@ -33,6 +33,7 @@ interface Run {
   upload: UnfinishedUpload;
   /** What the server had of each part when this run began; undefined: it was not there. */
   offsets: (number | undefined)[];
+  onPhase: UploadOptions['onPhase'];
   /** Writes what is to be remembered. */
   save(): Promise<void>;
   /** SHA-256 of all of the source, computed once; undefined where it is not to be declared. */
@@ -65,6 +66,7 @@ export async function uploadSource(source: UploadSource, options: UploadOptions)
       source,
       upload,
       offsets: upload.parts.map(() => undefined),
+      onPhase: options.onPhase,
       meter: createProgressMeter(source.size, options.onProgress),
       save: inTurn(() => claim?.save(upload)),
       digest:
@@ -76,7 +78,10 @@ export async function uploadSource(source: UploadSource, options: UploadOptions)
     if (isResumed) options.onResumed?.(resumedBytes);
     const url = upload.parts.length === 1 ? await sendWhole(run) : await sendInParts(run);
     const sha256 = await run.digest?.();
-    if (sha256 !== undefined) await awaitVerification(session, uploadIdOf(url), sha256);
+    if (sha256 !== undefined) {
+      options.onPhase?.('verifying');
+      await awaitVerification(session, uploadIdOf(url), sha256);
+    }
     await claim.remove();
     run.meter.finish();
     return {
@@ -179,6 +184,7 @@ async function sendInParts(run: Run): Promise<string> {
   });
   await allOrStop(run.stop, [...parts, digest]);
   await source.checkUnchanged();
+  run.onPhase?.('joining');
   const final = {
     files: upload.files,
     metadata: upload.metadata,

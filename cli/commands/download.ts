@@ -7,7 +7,7 @@ import { type ConnectionOptions, openSession } from '../../client/options.ts';
 import { uploadIdOf } from '../../client/server-address.ts';
 import { showUpload } from '../../client/server-api.ts';
 import { runCommand, type ServerFlags, withServerOptions } from '../client-command.ts';
-import { describeError } from '../console.ts';
+import { describeRetry } from '../console.ts';
 import { EXIT, UsageError } from '../exit-codes.ts';
 import { printable } from '../progress-board.ts';
 import { formatBytes, formatDuration, formatRate } from '../quantities.ts';
@@ -60,8 +60,7 @@ export function addDownloadCommand(program: Command): void {
             limitRate: flags.limitRate,
             variant: flags.preview === true ? 'preview' : 'original',
             onProgress: (progress) => line.update(progress),
-            onRetry: ({ error, delayMs }) =>
-              line.note(`${describeError(error)}; again in ${formatDuration(delayMs)}`),
+            onRetry: (retry) => line.note(describeRetry(retry)),
             onResumed: (bytes) => console.note(`${name}: goes on at ${formatBytes(bytes)}`),
             onRestart: () =>
               console.note(

@@ -4,7 +4,6 @@ import { createRateLimiter } from '../../client/rate-limiter.ts';
 import { resume } from '../../client/start.ts';
 import { runCommand, type ServerFlags, withServerOptions } from '../client-command.ts';
 import { runUploads, type UploadReports } from '../run-uploads.ts';
-import { shellWord } from '../shell-word.ts';
 import { checksumOf, type UploadFlags, withRateOption } from '../transfer-options.ts';
 import { matching, ownServer } from '../unfinished.ts';
 
@@ -43,7 +42,7 @@ export function addResumeCommand(program: Command): void {
         const jobs = chosen.map((entry) => ({
           name: entry.source.path,
           size: entry.source.size,
-          resumeCommand: `landfall resume ${shellWord(entry.source.path)}`,
+          path: entry.source.path,
           run: (reports: UploadReports) =>
             resume(entry, {
               ...ownServer(connection, entry),

@@ -7,7 +7,6 @@ import { upload } from '../../client/start.ts';
 import { parsed, runCommand, type ServerFlags, withServerOptions } from '../client-command.ts';
 import { addMetadata, mediaTypeOf } from '../metadata.ts';
 import { runUploads, type UploadJob, type UploadReports } from '../run-uploads.ts';
-import { shellWord } from '../shell-word.ts';
 import { checksumOf, type UploadFlags, withUploadOptions } from '../transfer-options.ts';
 import { listUploads, STDIN, type UploadItem } from '../upload-list.ts';
 
@@ -77,7 +76,7 @@ async function jobOf(item: UploadItem, options: UploadOptions, flags: Flags): Pr
   return {
     name: item.name,
     size: isStdin ? undefined : (await stat(item.path).catch(() => undefined))?.size,
-    resumeCommand: isStdin ? undefined : `landfall resume ${shellWord(item.path)}`,
+    path: isStdin ? undefined : item.path,
     run: (reports: UploadReports) =>
       upload(isStdin ? process.stdin : item.path, { ...options, ...reports, metadata }),
   };
