@@ -1,6 +1,6 @@
 import { extname } from 'node:path';
 
-/** Types by extension, where a server that only looks at bytes would not know: and the ones that people upload most. */
+/** Media types by extension: those that people upload most, and those that no one could tell from the bytes. */
 const TYPES: Readonly<Record<string, string>> = {
   avi: 'video/x-msvideo',
   avif: 'image/avif',
@@ -45,7 +45,8 @@ const TYPES: Readonly<Record<string, string>> = {
 
 /** The media type of a file's name, or undefined. */
 export function mediaTypeOf(name: string): string | undefined {
-  return TYPES[extname(name).slice(1).toLowerCase()];
+  const extension = extname(name).slice(1).toLowerCase();
+  return Object.hasOwn(TYPES, extension) ? TYPES[extension] : undefined;
 }
 
 /**

@@ -18,7 +18,7 @@ export interface DownloadOptions extends ConnectionOptions {
   onProgress?: (progress: TransferProgress) => void;
   /** Told what an earlier run had got already. */
   onResumed?: (bytes: number) => void;
-  /** Told when bytes of an earlier run were found wrong, and all of it is fetched again. */
+  /** Told when what was put together from several answers was found wrong, and all of it is fetched again. */
   onRestart?: () => void;
 }
 
@@ -72,7 +72,7 @@ export async function download(
     let fetched = await fetchAll(session, url, sink, meter);
     let sha256 = await sink.sha256();
     const rightSha256 = expected ?? fetched.sha256;
-    if (rightSha256 !== undefined && sha256 !== rightSha256 && resumedBytes > 0) {
+    if (rightSha256 !== undefined && sha256 !== rightSha256 && part !== undefined && !fetched.isInOnePiece) {
       options.onRestart?.();
       meter.skip(-sink.size);
       await sink.restart(undefined);
@@ -102,13 +102,15 @@ export async function download(
   }
 }
 
-/** Fetches what the sink does not have; resolves with the SHA-256 that the server told with it, if it did. */
-async function fetchAll(
-  session: Session,
-  url: string,
-  sink: Sink,
-  meter: ProgressMeter,
-): Promise<{ sha256: string | undefined }> {
+interface Fetched {
+  /** What the server told with it, if it did. */
+  sha256: string | undefined;
+  /** All of it came in one answer. */
+  isInOnePiece: boolean;
+}
+
+/** Fetches what the sink does not have. */
+async function fetchAll(session: Session, url: string, sink: Sink, meter: ProgressMeter): Promise<Fetched> {
   const retrier = createRetrier(session.retry);
   for (;;) {
     const before = sink.size;
@@ -116,7 +118,7 @@ async function fetchAll(
       const res = await openDownloadReply(session, url, sink);
       const sha256 = sha256Of(res);
       const total = await receive(session, res, sink, meter);
-      if (sink.size === total) return { sha256 };
+      if (sink.size === total) return { sha256, isInOnePiece: res.statusCode === 200 };
       throw new ClientError('network', `the connection broke after ${sink.size} of ${total} bytes`, {
         isRetryable: true,
       });

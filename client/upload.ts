@@ -20,6 +20,8 @@ import { awaitVerification } from './verification.ts';
 const SEND_WITH_CREATION_BYTES = 1024 * 1024;
 /** So little is hashed first: the digest then goes with the creation, and the server need not read it all again. */
 const HASH_FIRST_BYTES = 64 * 1000 ** 2;
+/** How long an interruption waits for the answer to a request that creates something. */
+const CREATION_GRACE_MS = 2_000;
 /** Before the server has said anything, a wrong address is likelier than a passing failure. */
 const FIRST_CONTACT_MS = 10_000;
 
@@ -206,8 +208,11 @@ async function ensureCreated(
   if (part.url !== null) return { url: part.url, offset: run.offsets[index] ?? 0 };
   const isPartial = upload.parts.length > 1;
   const size = part.end - part.start;
+  // What is being created is waited for: nobody would know of it, and it could not be gone on with or deleted.
+  const patience = delaySignal(session.connection.signal, CREATION_GRACE_MS);
+  const connection = { ...session.connection, signal: patience.signal };
   const created = await withRetries(firstContact(session), () =>
-    createTusUpload(session.connection, {
+    createTusUpload(connection, {
       files: upload.files,
       size,
       metadata: upload.metadata,
@@ -218,11 +223,29 @@ async function ensureCreated(
           ? undefined
           : { length: size, read: (target, position) => source.read(target, position) },
     }),
-  );
+  ).finally(patience.end);
   part.url = created.url;
   meter.add(created.offset);
   if (created.offset < size) await run.save();
   return created;
+}
+
+/** A signal that is aborted a while after another one. `end()` it. */
+function delaySignal(early: AbortSignal, delayMs: number): { signal: AbortSignal; end: () => void } {
+  const late = new AbortController();
+  let timer: NodeJS.Timeout | undefined;
+  const wait = () => {
+    timer = setTimeout(() => late.abort(), delayMs);
+  };
+  if (early.aborted) late.abort();
+  else early.addEventListener('abort', wait, { once: true });
+  return {
+    signal: late.signal,
+    end() {
+      clearTimeout(timer);
+      early.removeEventListener('abort', wait);
+    },
+  };
 }
 
 function firstContact({ retry }: Session) {

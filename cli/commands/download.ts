@@ -24,7 +24,7 @@ const STDOUT = '-';
 
 const EXAMPLES = `
 The bytes are kept as NAME.part until all are there and their SHA-256 is right. A download that was interrupted goes on
-with the same command; if the bytes of the earlier run turn out wrong, all are fetched again.
+with the same command; if what was put together turns out wrong, all of it is fetched again.
 
 Examples:
   landfall download Tz4kQ…                  under the name that it was uploaded with
@@ -64,7 +64,7 @@ export function addDownloadCommand(program: Command): void {
             onResumed: (bytes) => console.note(`${name}: goes on at ${formatBytes(bytes)}`),
             onRestart: () =>
               console.note(
-                `${name}: what an earlier run had got is not what the server has: all of it is fetched again`,
+                `${name}: what was put together is not what the server has: all of it is fetched again`,
               ),
           });
           line.remove();
