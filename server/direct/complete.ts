@@ -10,7 +10,8 @@ import { comparePartLists, type NamedPart, totalBytes } from './part-rules.ts';
  * as any other. Once that has begun, asking again gives the same answer, whatever is named then.
  *
  * @param named undefined: it is no multipart upload
- * @throws StoreError; HttpError parts_mismatch, upload_unfinished, size_limit, type_not_allowed, upload_rejected
+ * @throws StoreError; HttpError parts_mismatch, upload_unfinished, size_limit, type_not_allowed, checksum_mismatch,
+ *   upload_rejected
  */
 export async function completeDirectUpload(
   services: UploadServices,
@@ -29,8 +30,9 @@ export async function completeDirectUpload(
       await refuseTooLarge(services, hold, bytes);
       await hold.seal();
     }
-    await hold.conclude();
-    return await hold.record();
+    const record = await hold.conclude();
+    hold.refuseMismatch();
+    return record ?? (await hold.record());
   } finally {
     await hold.unlock();
   }

@@ -111,7 +111,7 @@ function mountUploads(
   async function formAnswer(upload: DirectUpload, token: string, method: DirectRequest['method']) {
     const signed = await signSingle(signing, upload, method);
     const expiresMs = singleExpiryMs(signing);
-    watch.watch(upload.id, expiresMs);
+    watch.watch(upload.id);
     return {
       method,
       ...signed,
@@ -122,8 +122,8 @@ function mountUploads(
     };
   }
 
-  function completed(request: FastifyRequest, upload: DirectUpload, { id, state, size }: UploadRecord) {
-    return { location: locationOf(id, request, options), key: upload.key, id, state, size };
+  function completed(request: FastifyRequest, upload: DirectUpload, { id, size }: UploadRecord) {
+    return { location: locationOf(id, request, options), key: upload.key, id, size };
   }
 
   scope.get('/params', (request) => giveForm(request, request.query));

@@ -2,30 +2,29 @@ import type { FastifyBaseLogger } from 'fastify';
 import { isStoreError } from '../../stores/errors.ts';
 import { UploadHold, type UploadServices } from '../uploads/upload-hold.ts';
 
-/** Seconds after which it is looked for the object that a client was given a form for; then every minute. */
-const LOOK_AFTER_S = [1, 1, 2, 4, 8, 15, 30];
-const THEN_EVERY_S = 60;
-/** What is waited for beyond that, the sweep finds. */
+/** Seconds between two looks for the object that a client was given a form for. What comes later, the sweep finds. */
+const LOOK_AFTER_S = [1, 1, 2, 4, 8, 15, 30, 60, 60, 120];
+/** Of more the sweep takes care alone. */
 const MAX_WATCHED = 2000;
 
 export interface DirectWatch {
-  /** Looks for the object of this upload until `forMs` from now, and finishes the upload when it is there. */
-  watch(id: string, forMs: number): void;
+  /** Looks for the object of this upload for a while, and finishes the upload when it is there. */
+  watch(id: string): void;
   close(): Promise<void>;
 }
 
 /**
- * Uppy posts a small file to the bucket and tells nobody: the process that gave it the form looks for the object.
- * After a crash, or when there is too much to look for, the sweep does, every LANDFALL_SWEEP_INTERVAL.
+ * Uppy posts a small file to the bucket and tells nobody: the process that gave it the form looks for the object. After
+ * a crash, or when it takes long, any request for the upload does, and the sweep every LANDFALL_SWEEP_INTERVAL.
  */
 export function createDirectWatch(services: UploadServices, log: FastifyBaseLogger): DirectWatch {
   const timers = new Map<string, NodeJS.Timeout>();
   const running = new Set<Promise<void>>();
   let isClosed = false;
 
-  function schedule(id: string, looks: number, untilMs: number): void {
-    const delayMs = (LOOK_AFTER_S[looks] ?? THEN_EVERY_S) * 1000;
-    if (isClosed || Date.now() > untilMs) {
+  function schedule(id: string, looks: number): void {
+    const delayS = LOOK_AFTER_S[looks];
+    if (isClosed || delayS === undefined) {
       timers.delete(id);
       return;
     }
@@ -33,10 +32,10 @@ export function createDirectWatch(services: UploadServices, log: FastifyBaseLogg
       const turn = look(id).then((isDone) => {
         running.delete(turn);
         if (isDone) timers.delete(id);
-        else schedule(id, looks + 1, untilMs);
+        else schedule(id, looks + 1);
       });
       running.add(turn);
-    }, delayMs);
+    }, delayS * 1000);
     timer.unref();
     timers.set(id, timer);
   }
@@ -68,8 +67,8 @@ export function createDirectWatch(services: UploadServices, log: FastifyBaseLogg
   }
 
   return {
-    watch(id, forMs) {
-      if (timers.size < MAX_WATCHED && !timers.has(id)) schedule(id, 0, Date.now() + forMs);
+    watch(id) {
+      if (timers.size < MAX_WATCHED && !timers.has(id)) schedule(id, 0);
     },
     async close() {
       isClosed = true;

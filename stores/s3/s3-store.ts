@@ -1,5 +1,5 @@
 import type { Readable } from 'node:stream';
-import { S3Client, type S3ClientConfig } from '@aws-sdk/client-s3';
+import type { S3ClientConfig } from '@aws-sdk/client-s3';
 import { S3Store } from '@tus/s3-store';
 import type { DirectUploads } from '../direct-types.ts';
 import { StoreError } from '../errors.ts';
@@ -17,6 +17,7 @@ import type {
 } from '../types.ts';
 import { isUploadId } from '../upload-id.ts';
 import { type AwsPort, createAwsPort } from './aws-port.ts';
+import { clientConfig, createSigningClient, isUnsigned } from './client-config.ts';
 import { createStoreContext, type StoreParts } from './context-factory.ts';
 import { createDirectUploads } from './direct.ts';
 import { createDirectSigner } from './direct-signer.ts';
@@ -67,8 +68,6 @@ export interface S3StoreOptions {
 }
 
 const MIB = 1024 * 1024;
-const POOL_SOCKETS = 50;
-const CONNECT_TIMEOUT_MS = 5_000;
 
 /**
  * Uploads in an S3 bucket, as a tus DataStore and as this server's UploadStore.
@@ -258,51 +257,4 @@ export async function createS3Store(options: S3StoreOptions): Promise<S3UploadSt
   const store = new S3UploadStore(options);
   await store.sweepSpool();
   return store;
-}
-
-/** How the SDK is set up for a bucket; also for `doctor`, which tries out exactly this. */
-export function clientConfig(options: S3StoreOptions): S3ClientConfig {
-  const { checksums } = PROVIDER_PROFILES[options.provider ?? 'generic'];
-  return {
-    region: options.region ?? 'us-east-1',
-    ...(options.endpoint === undefined ? {} : { endpoint: options.endpoint }),
-    ...(options.credentials === undefined ? {} : { credentials: options.credentials }),
-    forcePathStyle: options.forcePathStyle ?? options.endpoint !== undefined,
-    requestChecksumCalculation: checksums,
-    responseChecksumValidation: checksums,
-    // Otherwise every large body goes over a connection of its own.
-    expectContinueHeader: false,
-    maxAttempts: 1,
-    // The SDK would write to the console what we handle: failures reach our own log as errors.
-    logger: { trace: ignore, debug: ignore, info: ignore, warn: ignore, error: ignore },
-    requestHandler: {
-      connectionTimeout: CONNECT_TIMEOUT_MS,
-      requestTimeout: options.requestTimeoutMs ?? 120_000,
-      throwOnRequestTimeout: true,
-      socketTimeout: options.requestTimeoutMs ?? 120_000,
-      // The pool is ours to bound; the SDK's warning about a full one would go to the console.
-      socketAcquisitionWarningTimeout: 24 * 3600 * 1000,
-      httpAgent: { keepAlive: true, maxSockets: POOL_SOCKETS },
-      httpsAgent: { keepAlive: true, maxSockets: POOL_SOCKETS },
-    },
-  };
-}
-
-/** A client that sends nothing: it signs requests for others, who may know the service by another address. */
-export function createSigningClient(options: S3StoreOptions): S3Client {
-  return new S3Client({
-    ...clientConfig({ ...options, endpoint: options.publicEndpoint ?? options.endpoint }),
-    // A checksum in the signature would be that of a body which is not known here.
-    requestChecksumCalculation: 'WHEN_REQUIRED',
-    responseChecksumValidation: 'WHEN_REQUIRED',
-  });
-}
-
-export function ignore(): void {}
-
-/** Whether bodies are sent without a hash in their signature. */
-export function isUnsigned(options: S3StoreOptions): boolean {
-  const choice = options.unsignedPayload ?? 'tls';
-  if (choice !== 'tls') return choice === 'always';
-  return options.endpoint === undefined || options.endpoint.startsWith('https:');
 }

@@ -28,7 +28,7 @@ export async function sweepUploads(context: StoreContext, signal?: AbortSignal):
     if (isAtRest(context, listed)) continue;
     try {
       const version = await context.infos.read(listed.id);
-      if (await sweepUpload(context, version)) result.expired += 1;
+      if (await sweepUpload(context, version, listed)) result.expired += 1;
     } catch {
       result.failed += 1;
     }
@@ -49,7 +49,11 @@ function isAtRest(context: StoreContext, listed: ListedUpload): boolean {
 }
 
 /** One upload's turn. True if it had expired. */
-export async function sweepUpload(context: StoreContext, seen: InfoVersion): Promise<boolean> {
+export async function sweepUpload(
+  context: StoreContext,
+  seen: InfoVersion,
+  { hasStaged }: Pick<ListedUpload, 'hasStaged'>,
+): Promise<boolean> {
   const { s3, keys, environment, retry, clockSkewMs, tombstoneMs } = context;
   const { info } = seen;
   if (info.state === 'gone') {
@@ -76,7 +80,7 @@ export async function sweepUpload(context: StoreContext, seen: InfoVersion): Pro
       tails.map((tail) => tail.name),
     );
     // Until its URL expires a client can send it again.
-    if (info.direct?.kind === 'single') {
+    if (hasStaged) {
       await withRetries(environment, retry, () => s3.deleteObject(keys.staged(info.id)));
     }
   }

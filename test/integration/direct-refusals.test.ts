@@ -152,7 +152,7 @@ describe('an upload that is over', () => {
     const upload = await createMultipart(server);
     const parts = await sendParts(server, upload, content);
     const first = await complete(server, upload, parts);
-    expect(first).toMatchObject({ status: 200, body: { state: 'ready' } });
+    expect(first.status).toBe(200);
     // A page that missed the answer resumes: it asks for the parts, has none to send, and completes.
     const listed = await call<{ PartNumber: number; Size: number; ETag: string }[]>(
       server,

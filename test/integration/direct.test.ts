@@ -1,4 +1,5 @@
 import { createHash, randomBytes } from 'node:crypto';
+import sharp from 'sharp';
 import { afterAll, beforeAll, describe, expect, inject, it } from 'vitest';
 import {
   call,
@@ -67,7 +68,6 @@ describe('a multipart upload', () => {
         location: `${server.filesUrl}/${upload.id}`,
         key: upload.key,
         id: upload.id,
-        state: 'ready',
         size: content.length,
       },
     });
@@ -143,6 +143,19 @@ describe('a multipart upload', () => {
     await expect.poll(async () => (await recordOf(server, wrong.id)).state).toBe('rejected');
   });
 
+  it('has previews', async () => {
+    const picture = await sharp({ create: { width: 800, height: 600, channels: 3, background: 'teal' } })
+      .png()
+      .toBuffer();
+    const upload = await createMultipart(server, { filename: 'a.png', type: 'image/png' });
+    await complete(server, upload, await sendParts(server, upload, picture));
+    await expectStored(upload.id, picture);
+    const { previews } = (await recordOf(server, upload.id)).media as { previews: { url: string }[] };
+    expect(previews.length).toBeGreaterThan(0);
+    const preview = await request('GET', new URL(previews[0]?.url as string, server.origin).href);
+    expect((await sharp(preview.body).stats()).dominant.g).toBeGreaterThan(100);
+  });
+
   it('takes parts of the declared lengths only', async () => {
     const upload = await createMultipart(server, { size: content.length, partSize: PART_BYTES });
     const { body } = await call<{ url: string }>(server, 'GET', callPath(upload, '/3'));
@@ -191,7 +204,7 @@ describe('a file in one piece', () => {
     });
     await postForm(body, content);
     const first = await call(server, 'POST', path);
-    expect(first).toMatchObject({ status: 200, body: { id: body.id, state: 'ready', size: content.length } });
+    expect(first).toMatchObject({ status: 200, body: { id: body.id, size: content.length } });
     expect(await call(server, 'POST', path)).toEqual(first);
     await expectStored(body.id, content);
   });

@@ -31,7 +31,6 @@ export interface CompletedUpload {
   location: string;
   key: string;
   id: string;
-  state: string;
   size: number;
 }
 

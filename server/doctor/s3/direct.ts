@@ -1,5 +1,5 @@
+import { createSigningClient } from '../../../stores/s3/client-config.ts';
 import { createDirectSigner } from '../../../stores/s3/direct-signer.ts';
-import { createSigningClient } from '../../../stores/s3/s3-store.ts';
 import { type Check, type Finding, ok, warn } from '../types.ts';
 import type { S3Probe } from './probe.ts';
 

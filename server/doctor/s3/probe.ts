@@ -1,9 +1,10 @@
 import { randomBytes } from 'node:crypto';
 import { S3Client } from '@aws-sdk/client-s3';
 import { createAwsPort } from '../../../stores/s3/aws-port.ts';
+import { clientConfig, createSigningClient } from '../../../stores/s3/client-config.ts';
 import { isS3Failure, type S3Port } from '../../../stores/s3/port.ts';
 import { PROVIDER_PROFILES, type ProviderProfile } from '../../../stores/s3/providers.ts';
-import { clientConfig, createSigningClient, type S3StoreOptions } from '../../../stores/s3/s3-store.ts';
+import type { S3StoreOptions } from '../../../stores/s3/s3-store.ts';
 import type { S3Config } from '../../config.ts';
 import { type Finding, warn } from '../types.ts';
 import { type Attempt, explainS3Failure } from './explain-failure.ts';
