@@ -28,6 +28,11 @@ COPY processors ./processors
 COPY stores ./stores
 COPY server ./server
 
+# The processes that make previews preload it: it gives the memory of large images back, where glibc keeps it.
+RUN apt-get update \
+    && apt-get install -y --no-install-recommends libjemalloc2 \
+    && rm -rf /var/lib/apt/lists/*
+
 # The port is set here as well, so that the health check and the server always mean the same one. Without a token
 # the server would refuse to bind to 0.0.0.0 while its operator API is on.
 ENV NODE_ENV=production \

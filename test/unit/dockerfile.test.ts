@@ -6,6 +6,7 @@ import type { AddressInfo } from 'node:net';
 import { dirname, join, normalize, relative } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { describe, expect, test } from 'vitest';
+import { findJemalloc } from '../../processors/host/environment.ts';
 import { SETTINGS } from '../../server/config/settings.ts';
 import { loadConfig } from '../../server/config.ts';
 import type { DockerInstruction } from '../support/parse-dockerfile.ts';
@@ -138,6 +139,15 @@ describe('the Dockerfile', () => {
     expect(loadConfig({ env: withToken, cwd: '/nonexistent' }).isAdminServed).toBe(true);
   });
 
+  test('has jemalloc where the processes that make previews look for it', () => {
+    const install = image.find(({ name, rest }) => name === 'RUN' && rest.includes('apt-get install'))?.rest;
+    expect(install).toMatch(/--no-install-recommends(?: [a-z0-9-]+)* libjemalloc2\b/);
+    expect(install).toMatch(/rm -rf \/var\/lib\/apt\/lists\/\*$/);
+    // Where Debian puts it.
+    const machine = { x64: 'x86_64', arm64: 'aarch64' }[process.arch as string] ?? process.arch;
+    expect(findJemalloc((path) => path.startsWith(`/usr/lib/${machine}-linux-gnu/`))).toBeDefined();
+  });
+
   test('runs as a user of its own, who owns the volume', () => {
     const names = image.map(({ name }) => name);
     expect(only('USER').rest).toBe('node');
@@ -145,7 +155,7 @@ describe('the Dockerfile', () => {
     expect(names.lastIndexOf('RUN')).toBeLessThan(names.indexOf('USER'));
     const { dataDir } = loadConfig({ env: environment(), cwd: '/nonexistent' });
     expect(only('VOLUME').rest).toBe(dataDir);
-    expect(image.find(({ name }) => name === 'RUN')?.rest).toBe(
+    expect(image.filter(({ name }) => name === 'RUN').map(({ rest }) => rest)).toContain(
       `mkdir ${dataDir} && chown node:node ${dataDir}`,
     );
     expect(only('EXPOSE').rest).toBe(environment().LANDFALL_PORT);
