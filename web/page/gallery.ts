@@ -1,9 +1,9 @@
 import './theme.css';
 import './gallery.css';
+import { formatBytes, formatClock } from '../format.ts';
 import { HttpFailure } from '../uploader/errors.ts';
 import { createApi, type ShownUpload } from './api.ts';
 import { byId, h, ICONS, icon, setAttribute, setText } from './dom.ts';
-import { formatBytes, formatClock } from './format.ts';
 import { KIND_ICONS, kindOf, previewOf, thumbnailOf } from './media.ts';
 import { placeholderImage } from './placeholder.ts';
 import { readToken, storeToken } from './token.ts';

@@ -1,5 +1,6 @@
 import './theme.css';
 import './page.css';
+import { formatMilliseconds, formatSpeed } from '../format.ts';
 import { createUploader } from '../uploader.ts';
 import { createAccess } from './access.ts';
 import { createApi } from './api.ts';
@@ -7,7 +8,6 @@ import { createChart } from './charts.ts';
 import { startDashboard } from './dashboard.ts';
 import { byId, setAttribute, setText } from './dom.ts';
 import { startFeed } from './feed.ts';
-import { formatMilliseconds, formatSpeed } from './format.ts';
 import { readToken } from './token.ts';
 import { showUploads } from './upload-list.ts';
 import { arrivedBytes } from './upload-row.ts';

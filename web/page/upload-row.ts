@@ -1,6 +1,6 @@
+import { formatBytes, formatDuration, formatSpeed, formatTime } from '../format.ts';
 import type { Api, ShownUpload } from './api.ts';
 import { h, ICONS, icon, setAttribute, setText } from './dom.ts';
-import { formatBytes, formatDuration, formatSpeed, formatTime } from './format.ts';
 import { KIND_ICONS, kindOf, previewOf, thumbnailOf } from './media.ts';
 import { placeholderImage } from './placeholder.ts';
 import type { ListedUpload } from './upload-store.ts';

@@ -1,7 +1,7 @@
 import './viewer.css';
+import { formatBytes } from '../format.ts';
 import type { Api, ShownUpload } from './api.ts';
 import { h, ICONS, icon, setAttribute, setText } from './dom.ts';
-import { formatBytes } from './format.ts';
 import { kindOf, pagesOf, previewOf } from './media.ts';
 import { placeholderImage } from './placeholder.ts';
 

@@ -27,7 +27,7 @@ export function digestOf(blob: Blob, signal: AbortSignal): Promise<string> {
         .finally(end);
     };
     try {
-      worker = new Worker(new URL('./digest-worker.ts', import.meta.url), { type: 'module' });
+      worker = new Worker(new URL('./digest-worker.js', import.meta.url), { type: 'module' });
     } catch {
       hashHere();
       return;
