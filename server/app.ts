@@ -12,6 +12,8 @@ import { mountCapabilities } from './capabilities.ts';
 import type { Config } from './config.ts';
 import { mountDirectRoutes } from './direct/routes.ts';
 import { ERRORS, HttpError, toHttpError } from './errors.ts';
+import { reportProgress } from './events/progress.ts';
+import { mountEventRoutes } from './events/routes.ts';
 import { createLog } from './log.ts';
 import { createMediaAccess, originalAddress } from './media/media-access.ts';
 import { openLinks } from './media/open-links.ts';
@@ -24,7 +26,8 @@ import { mountHealth } from './plugins/health.ts';
 import { countRunningRequests } from './plugins/running-requests.ts';
 import { createServices } from './services.ts';
 import { answerClientError, mountTus, type TusMount } from './tus/mount.ts';
-import { mountUploadRoutes } from './uploads/routes.ts';
+import { findRecord } from './uploads/find-record.ts';
+import { mountUploadRoutes, presentUpload } from './uploads/routes.ts';
 import type { UploadServices } from './uploads/upload-hold.ts';
 import { mountPages } from './web/pages.ts';
 import { openWebhooks } from './webhooks/open-webhooks.ts';
@@ -112,6 +115,8 @@ export async function buildApp(config: Config, overrides: AppOverrides = {}): Pr
     isDraining: () => active.isDraining,
   });
 
+  const stopProgress = reportProgress(active, uploads.events);
+
   let closing: Promise<void> | undefined;
   let telling: JobWorker | undefined;
   return {
@@ -130,6 +135,8 @@ export async function buildApp(config: Config, overrides: AppOverrides = {}): Pr
       closing ??= (async () => {
         // What is worked on is given back at once: another process, or the next start, begins it anew.
         const worked = Promise.all([afterwards.pipeline.close(), telling?.close()]);
+        stopProgress();
+        mounted?.endStreams();
         const drained = active.drain();
         const closed = fastify.close();
         await drained;
@@ -156,6 +163,8 @@ interface UploadMountParts {
 
 interface UploadMount {
   tus: TusMount;
+  /** Ends the streams of events, which would go on for ever. */
+  endStreams(): void;
   /** Ends what requests have left running. */
   close(): Promise<void>;
 }
@@ -191,6 +200,14 @@ function mountUploads(
     maySign: access.maySign,
     cors,
   });
+  const events = mountEventRoutes(fastify, {
+    events: backend.events,
+    findRecord: (id) => findRecord(uploads, id),
+    present: async (request, record) =>
+      presentUpload(record, config.basePath, await links.open(access.maySign(request))),
+    requireAdmin,
+    cors,
+  });
   mountMedia(fastify, {
     services: uploads,
     access,
@@ -219,7 +236,7 @@ function mountUploads(
   });
   mountCapabilities(fastify, { config, store: backend.store, cors });
   mountPages(fastify, { config, log });
-  return { tus, close: () => direct.close() };
+  return { tus, endStreams: () => events.close(), close: () => direct.close() };
 }
 
 /** Errors of the JSON API: `{error: {code, message}}`. tus answers in plain text by itself. */

@@ -2,6 +2,7 @@ import type { FastifyBaseLogger } from 'fastify';
 import type { ProcessorHost } from '../processors/host.ts';
 import type { Backend } from './backend.ts';
 import type { Config } from './config.ts';
+import { createEventPublisher } from './events/publisher.ts';
 import type { Listener } from './pipeline/announcer.ts';
 import { type AssembledPipeline, assemblePipeline } from './pipeline/assemble.ts';
 import { createUploadPolicy } from './policy/upload-policy.ts';
@@ -37,6 +38,7 @@ export function createServices(config: Config, parts: ServiceParts): Services {
   const { plan, announcer, pipeline } = afterwards;
   const policy = createUploadPolicy(config);
   const active = new ActiveRequests(catalog);
+  const events = createEventPublisher(backend.events, log);
   const finisher = createFinisher({
     store,
     catalog,
@@ -48,7 +50,7 @@ export function createServices(config: Config, parts: ServiceParts): Services {
     rejectedRetentionMs: config.rejectedRetentionMs,
     log,
   });
-  const concatenator = createConcatenator({ store, locker, catalog, finisher, policy, active, log });
+  const concatenator = createConcatenator({ store, locker, catalog, finisher, policy, active, events, log });
   return {
     uploads: {
       store,
@@ -63,6 +65,7 @@ export function createServices(config: Config, parts: ServiceParts): Services {
       digests: new RunningDigests(),
       heads: new FirstBytes(),
       active,
+      events,
       policy,
       verifiesFirst: config.verifyWhen === 'before-response',
       idleTimeoutMs: config.idleTimeoutMs,

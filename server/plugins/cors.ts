@@ -20,6 +20,7 @@ const ALLOWED_HEADERS = [
   'If-Match',
   'If-None-Match',
   'If-Range',
+  'Last-Event-ID',
   'Repr-Digest',
   'Tus-Resumable',
   'Upload-Checksum',

@@ -6,6 +6,8 @@ export interface ActiveRequest {
   readonly id: string;
   /** Offset of the upload as far as bytes were taken (not yet acknowledged, perhaps not yet stored). */
   takenOffset(): number;
+  /** Length of the upload, where it is known. */
+  readonly uploadSize?: number | undefined;
   /** Ends the body early; what has arrived is kept. */
   release(): void;
 }
@@ -40,6 +42,10 @@ export class ActiveRequests {
 
   get size(): number {
     return this.#requests.size;
+  }
+
+  requests(): Iterable<ActiveRequest> {
+    return this.#requests;
   }
 
   add(request: ActiveRequest): void {

@@ -12,6 +12,7 @@ import {
   type UploadStore,
 } from '../../stores/types.ts';
 import { HttpError } from '../errors.ts';
+import type { EventPublisher } from '../events/publisher.ts';
 import type { UploadPolicy } from '../policy/upload-policy.ts';
 import type { ActiveRequests } from './active-requests.ts';
 import { CONCAT_REASONS } from './concat-records.ts';
@@ -56,6 +57,7 @@ export interface ConcatenatorOptions {
   finisher: Finisher;
   policy: UploadPolicy;
   active: ActiveRequests;
+  events: EventPublisher;
   log: FastifyBaseLogger;
 }
 
@@ -68,7 +70,7 @@ export interface ConcatenatorOptions {
  * or the sweep goes on from there; a final upload is answered for only after its finish.
  */
 export function createConcatenator(options: ConcatenatorOptions): Concatenator {
-  const { store, locker, catalog, finisher, policy, active, log } = options;
+  const { store, locker, catalog, finisher, policy, active, events, log } = options;
 
   async function makeFinal(wanted: NewFinalUpload, lock: UploadLock): Promise<FinalResult> {
     const known = await findFinal(wanted.id, lock);
@@ -150,7 +152,7 @@ export function createConcatenator(options: ConcatenatorOptions): Concatenator {
       }),
       partials,
     );
-    await catalog.create(recordOf(final));
+    events.created(await catalog.create(recordOf(final)));
     return final;
   }
 
@@ -181,6 +183,7 @@ export function createConcatenator(options: ConcatenatorOptions): Concatenator {
     const running = {
       id: final.id,
       takenOffset: () => placedBytes,
+      uploadSize: final.size,
       release: () => drain.abort(new HttpError('shutting_down')),
     };
     active.add(running);
@@ -198,6 +201,7 @@ export function createConcatenator(options: ConcatenatorOptions): Concatenator {
       // Nobody was told of it, and it would be in the way of what it cannot have.
       await store.removeUpload(final.id, lock);
       await catalog.remove(final.id);
+      events.discarded(final.id);
       if (isStoreError(error, 'upload_gone')) throw new HttpError('partial_not_found', { cause: error });
       throw error;
     } finally {

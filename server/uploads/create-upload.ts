@@ -1,4 +1,5 @@
 import { type Digest, StoredUpload, type UploadCatalog } from '../../stores/types.ts';
+import type { EventPublisher } from '../events/publisher.ts';
 import { ownerOf, tooManyUploads } from '../policy/open-uploads.ts';
 import type { UploadPolicy } from '../policy/upload-policy.ts';
 import { recordOf } from './finish.ts';
@@ -21,6 +22,7 @@ export interface NewUpload {
 export interface CreationServices {
   catalog: UploadCatalog;
   policy: UploadPolicy;
+  events: EventPublisher;
 }
 
 /**
@@ -34,7 +36,7 @@ export interface CreationServices {
  * @throws StoreError; HttpError size_limit, type_not_allowed, metadata_required, too_many_uploads
  */
 export async function createUpload(
-  { catalog, policy }: CreationServices,
+  { catalog, policy, events }: CreationServices,
   id: string,
   { client, ...fields }: NewUpload,
   make: (planned: StoredUpload) => Promise<StoredUpload>,
@@ -46,7 +48,7 @@ export async function createUpload(
   const owner = ownerOf(client, fields.concat);
   if (maxOpenUploads === undefined || owner === null) {
     const upload = await make(planned);
-    await catalog.create(recordOf(upload));
+    events.created(await catalog.create(recordOf(upload)));
     return upload;
   }
 
@@ -57,6 +59,7 @@ export async function createUpload(
   try {
     const upload = await make(planned);
     await catalog.update(id, { expiresAtMs: upload.expiresAtMs ?? null });
+    events.created(reservation);
     return upload;
   } catch (error) {
     // What failed is what the client is told; the sweep finds the record if it cannot be removed now.

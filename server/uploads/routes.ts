@@ -15,6 +15,7 @@ import type { Cors } from '../plugins/cors.ts';
 import { isPartialRecord } from './concat-records.ts';
 import { declareDigest } from './declare-digest.ts';
 import { createDirectReports, parseDirectReport } from './direct-reports.ts';
+import { findRecord } from './find-record.ts';
 import type { UploadServices } from './upload-hold.ts';
 
 export interface UploadRoutesOptions {
@@ -40,7 +41,7 @@ type ListQuery = Partial<Record<'state' | 'group' | 'limit' | 'cursor', string |
  */
 export function mountUploadRoutes(app: FastifyInstance, options: UploadRoutesOptions): void {
   const { services, requireAdmin, basePath, links, maySign, cors } = options;
-  const { catalog, store, finisher } = services;
+  const { catalog } = services;
   const directReports = createDirectReports();
 
   const present = async (request: FastifyRequest, record: UploadRecord) =>
@@ -73,9 +74,7 @@ export function mountUploadRoutes(app: FastifyInstance, options: UploadRoutesOpt
   }
 
   app.get<{ Params: { id: string } }>('/uploads/:id', { onRequest }, async (request) => {
-    const { id } = request.params;
-    const record = (await catalog.get(id)) ?? (await finisher.ensureRecord(await store.getUpload(id)));
-    return present(request, record);
+    return present(request, await findRecord(services, request.params.id));
   });
 
   app.patch<{ Params: { id: string } }>('/uploads/:id', { onRequest }, async (request) =>

@@ -17,6 +17,7 @@ import {
   type UploadStore,
 } from '../../stores/types.ts';
 import { type ErrorCode, HttpError } from '../errors.ts';
+import type { EventPublisher } from '../events/publisher.ts';
 import type { Announcer } from '../pipeline/announcer.ts';
 import type { Pipeline } from '../pipeline/pipeline.ts';
 import type { WorkPlan } from '../pipeline/work-plan.ts';
@@ -44,6 +45,7 @@ export interface UploadServices {
   /** Digests are compared before the last request is answered: a wrong one is its answer. */
   verifiesFirst: boolean;
   active: ActiveRequests;
+  events: EventPublisher;
   log: FastifyBaseLogger;
   policy: UploadPolicy;
   idleTimeoutMs: number;
@@ -112,6 +114,10 @@ export class UploadHold implements ActiveRequest {
   /** The upload as this request knows it; undefined before `open` or `create`. */
   get upload(): StoredUpload | undefined {
     return this.#upload;
+  }
+
+  get uploadSize(): number | undefined {
+    return this.#upload?.size;
   }
 
   takenOffset(): number {
@@ -334,10 +340,11 @@ export class UploadHold implements ActiveRequest {
 
   /** Takes back an upload that nobody was told of. */
   async discard(): Promise<void> {
-    const { store, catalog, previews } = this.#services;
+    const { store, catalog, previews, events } = this.#services;
     await store.removeUpload(this.id, this.#held());
     if (this.#upload?.isFull === true) await previews.removeAll(this.id);
     await catalog.remove(this.id);
+    if (!isPartialUpload(this.#upload?.concat)) events.discarded(this.id);
     this.#forget();
   }
 
