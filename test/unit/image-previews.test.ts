@@ -9,6 +9,7 @@ import { gifOf } from '../support/hostile-images.ts';
 import { photoLike } from '../support/photo.ts';
 import { meanDifference, type Picture, paint, pictureOf, readPicture } from '../support/pictures.ts';
 import { type Processing, previewOf, processBytes } from '../support/processing.ts';
+import { ultraHdrOf } from '../support/ultra-hdr.ts';
 
 const images = hostedProcessor();
 
@@ -78,7 +79,9 @@ describe('formats', () => {
   test('grey images, with and without transparency', async () => {
     const grey = encoderOf(SCENE).greyscale();
     const reference = await readPicture(await grey.clone().png().toBuffer());
-    const opaque = await process(await grey.clone().removeAlpha().jpeg().toBuffer(), 'image/jpeg');
+    const jpeg = await grey.clone().removeAlpha().toColourspace('b-w').jpeg().toBuffer();
+    expect(await sharp(jpeg).metadata()).toMatchObject({ channels: 1 });
+    const opaque = await process(jpeg, 'image/jpeg');
     expect(meanDifference(await pictureIn(opaque), reference)).toBeLessThan(WEBP_LOSS);
     const alpha = await grey.ensureAlpha(0.5).toColourspace('b-w').png().toBuffer();
     expect(await sharp(alpha).metadata()).toMatchObject({ channels: 2 });
@@ -91,6 +94,14 @@ describe('formats', () => {
         24,
       );
     }
+  });
+
+  test('the Ultra HDR of telephones, as screens without HDR show it', async () => {
+    const ultra = await ultraHdrOf(await encoderOf(SCENE).removeAlpha().jpeg({ quality: 95 }).toBuffer());
+    expect((await sharp(ultra).metadata()).gainMap).toBeDefined();
+    const media = await process(ultra, 'image/jpeg');
+    expect(media).toMatchObject({ width: 240, height: 160 });
+    expect(meanDifference(await pictureIn(media), SCENE)).toBeLessThan(WEBP_LOSS);
   });
 
   test('the extension of a name says nothing', async () => {
