@@ -1,6 +1,7 @@
 import type { Readable, Writable } from 'node:stream';
 import { Upload } from '@tus/utils';
 import type { DirectUploads } from './direct-types.ts';
+import type { ImportingStore } from './import-types.ts';
 import type { PresignOptions } from './previews/types.ts';
 
 /** The whole-file digest that a client declared (lower-case hex), or that we computed. */
@@ -185,6 +186,8 @@ export interface UploadStore {
   sweep?(signal?: AbortSignal): Promise<{ expired: number; failed: number }>;
   /** Opens a finished original. upload_not_found when it is not there or not finished. */
   openOriginal(id: string): Promise<OriginalReader>;
+  /** Uploads of what is there already, where the store can have them. */
+  readonly importing?: ImportingStore;
   /** A URL that serves a finished original until it expires; absent where the store has no such thing. */
   readonly presignOriginal?: (id: string, options: PresignOptions) => Promise<string>;
   /** Resolves when the store can take writes now; rejects with the reason otherwise. */

@@ -7,6 +7,8 @@ import { FileStore } from '@tus/file-store';
 import { pumpBody } from '../body-pump.ts';
 import { isPartialUpload } from '../concat-kind.ts';
 import { StoreError } from '../errors.ts';
+import type { ImportingStore } from '../import-types.ts';
+import { isImportedId } from '../imported-id.ts';
 import {
   type AppendOptions,
   type AppendResult,
@@ -36,6 +38,7 @@ import {
 import { openFileOriginal } from './file-original.ts';
 import { BATCH_BYTES, FileSink } from './file-sink.ts';
 import * as files from './files.ts';
+import { createFileImporting, markImportDeleted } from './imported.ts';
 import { createReadBuffers } from './read-buffers.ts';
 import { withStorageErrors } from './storage-errors.ts';
 import { createFileVerifiedAppend } from './verified-append.ts';
@@ -97,6 +100,7 @@ export class FileUploadStore extends FileStore implements UploadStore {
     plan: (final, partials) => this.#planFinal(final, partials),
     putTogether: (final, options) => this.#putTogether(final, options),
   };
+  readonly importing: ImportingStore;
   readonly #fsync: FsyncPolicy;
   readonly #now: () => number;
   readonly #readBuffers = createReadBuffers();
@@ -109,6 +113,12 @@ export class FileUploadStore extends FileStore implements UploadStore {
     super({ directory: options.directory, expirationPeriodInMilliseconds: options.expirationMs });
     this.#directorySync = createDirectorySync(options.directory);
     this.#fsync = options.fsync;
+    this.importing = createFileImporting({
+      directory: options.directory,
+      isSynced: options.fsync !== 'off',
+      load: (id) => this.#load(id),
+      syncDirectory: () => this.#directorySync.sync(),
+    });
     this.#writeBudget = new WriteBudget(
       (options.bufferBudgetBytes ?? DEFAULT_BUFFER_BUDGET_BYTES) * QUEUED_PART,
     );
@@ -263,6 +273,7 @@ export class FileUploadStore extends FileStore implements UploadStore {
   async removeUpload(id: string): Promise<void> {
     if (!isUploadId(id)) throw notFound(id);
     await withStorageErrors(async () => {
+      if (isImportedId(id)) await markImportDeleted(this.directory, id);
       const hadData = await files.unlinkIfExists(this.#dataPath(id));
       await files.unlinkIfExists(this.#chunkPath(id));
       await files.unlinkIfExists(`${this.#infoPath(id)}.new`);

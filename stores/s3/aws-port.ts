@@ -160,6 +160,7 @@ export function createAwsPort(options: AwsPortOptions): AwsPort {
           size: head.ContentLength ?? 0,
           etag: head.ETag ?? '',
           modifiedAtMs: head.LastModified?.getTime() ?? 0,
+          ...(head.ContentType === undefined ? {} : { contentType: head.ContentType }),
         };
       }),
 

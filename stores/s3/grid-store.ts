@@ -1,6 +1,8 @@
 import type { Readable } from 'node:stream';
 import { isPartialUpload } from '../concat-kind.ts';
 import { StoreError } from '../errors.ts';
+import type { ImportingStore } from '../import-types.ts';
+import { isImportedId } from '../imported-id.ts';
 import {
   type AppendOptions,
   type AppendResult,
@@ -16,7 +18,8 @@ import { concatenateObjects, planPartials } from './concatenate.ts';
 import type { StoreContext } from './context.ts';
 import { isExpired } from './expiry.ts';
 import { completeUpload } from './finish.ts';
-import type { UploadInfo } from './info.ts';
+import { createImporting } from './imported.ts';
+import type { InfoVersion, UploadInfo } from './info.ts';
 import { listStoredUploads } from './listing.ts';
 import { newInfo } from './new-info.ts';
 import { openStoredOriginal } from './original.ts';
@@ -37,6 +40,7 @@ export interface GridStore {
   removeUpload(id: string, lock: UploadLock): Promise<void>;
   listUploads(onDamaged?: (id: string, error: unknown) => void): AsyncIterable<StoredUpload>;
   openOriginal(id: string): Promise<OriginalReader>;
+  readonly importing: ImportingStore;
   sweep(signal?: AbortSignal): Promise<SweepResult>;
 }
 
@@ -136,6 +140,8 @@ export function createGridStore(context: StoreContext): GridStore {
       return openStoredOriginal(context, id);
     },
 
+    importing: createImporting(context, (version) => toStoredUpload(importedState(version))),
+
     sweep: (signal) => sweepUploads(context, signal),
   };
 }
@@ -151,11 +157,17 @@ async function readListed(
   id: string,
   originalSize: number | undefined,
 ): Promise<GridState> {
-  if (originalSize === undefined) return readState(context, id);
+  if (originalSize === undefined && !isImportedId(id)) return readState(context, id);
   const version = await context.infos.read(id);
   if (version.info.state === 'gone' || isExpired(context, version.info)) throw gone();
+  if (version.info.imported !== undefined) return importedState(version);
   if (version.info.size !== originalSize) return readState(context, id);
   return { ...emptyState(version), parts: undefined, offset: originalSize, isComplete: true };
+}
+
+/** Without a look at the object. */
+function importedState(version: InfoVersion): GridState {
+  return { ...emptyState(version), parts: undefined, offset: version.info.size ?? 0, isComplete: true };
 }
 
 function withLength(info: UploadInfo, size: number, context: StoreContext): UploadInfo | undefined {

@@ -29,6 +29,8 @@ export interface UploadInfo {
   partials?: PlannedPartial[];
   /** Of an upload that does not pass through this server: what its client declared. */
   direct?: DirectDeclaration;
+  /** Where the original is, if it is an object that was there before. */
+  imported?: ImportedObject;
   declaredDigest: Digest | null;
   createdAtMs: number;
   /** When it expires if it stays unfinished; null: never. */
@@ -47,6 +49,12 @@ export interface DirectDeclaration {
   /** Bytes of every part but the last; null: whatever arrives. */
   partSize: number | null;
   tokenHash: string;
+}
+
+/** Somebody else's object, as it was when it was imported. */
+export interface ImportedObject {
+  key: string;
+  etag: string;
 }
 
 /** A finished partial upload as it was when the final one was planned. */

@@ -21,6 +21,8 @@ export interface UploadKeys {
   parseOriginal(key: string): string | undefined;
   /** The id, if the key is that of a staged object. */
   parseStaged(key: string): string | undefined;
+  /** The id, if the key is the prefix of an upload's tails. */
+  parseTails(key: string): string | undefined;
   /** The tail, if the key is one of this upload's. */
   parseTail(id: string, key: string): Tail | undefined;
 }
@@ -45,6 +47,7 @@ export function createUploadKeys(prefix: string): UploadKeys {
     parseInfo: (key) => idBefore(INFO_SUFFIX, key),
     parseOriginal: (key) => idBefore('', key),
     parseStaged: (key) => idBefore(STAGED_SUFFIX, key),
+    parseTails: (key) => idBefore('.tail/', key),
     parseTail(id, key) {
       return key.startsWith(tails(id)) ? parseTailName(key.slice(tails(id).length)) : undefined;
     },

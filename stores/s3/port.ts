@@ -63,6 +63,7 @@ export interface ObjectAttributes {
 export type PartBody = Buffer | { length: number; open: () => Readable };
 
 export interface ObjectHead {
+  contentType?: string;
   size: number;
   etag: string;
   modifiedAtMs: number;

@@ -3,6 +3,7 @@ import type { S3ClientConfig } from '@aws-sdk/client-s3';
 import { S3Store } from '@tus/s3-store';
 import type { DirectUploads } from '../direct-types.ts';
 import { StoreError } from '../errors.ts';
+import type { ImportingStore } from '../import-types.ts';
 import type { PresignOptions } from '../previews/types.ts';
 import type {
   AppendOptions,
@@ -23,6 +24,7 @@ import { createDirectUploads } from './direct.ts';
 import { createDirectSigner } from './direct-signer.ts';
 import { type Environment, systemEnvironment } from './environment.ts';
 import { createGridStore, type GridStore } from './grid-store.ts';
+import { locateOriginal } from './imported.ts';
 import { createMemoryPartListCache, type PartListCache } from './part-list-cache.ts';
 import { PROVIDER_PROFILES, type S3Provider } from './providers.ts';
 import { toStoreError } from './retry.ts';
@@ -196,11 +198,16 @@ export class S3UploadStore extends S3Store implements UploadStore {
     return this.#grid.openOriginal(id);
   }
 
+  get importing(): ImportingStore {
+    return this.#grid.importing;
+  }
+
   /** Without asking whether there is a finished original. */
   async presignOriginal(id: string, options: PresignOptions): Promise<string> {
     if (!isUploadId(id)) throw new StoreError('upload_not_found', 'there is no such upload');
     try {
-      return await this.#port.presignGet(this.#parts.context.keys.original(id), options);
+      const { key } = await locateOriginal(this.#parts.context, id);
+      return await this.#port.presignGet(key, options);
     } catch (error) {
       throw toStoreError(error, 'signing the URL of the original');
     }

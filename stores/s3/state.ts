@@ -4,6 +4,7 @@ import type { StoreContext } from './context.ts';
 import { multipartState, stagedState } from './direct-state.ts';
 import { goneError, isExpired, readLiveInfo } from './expiry.ts';
 import { contiguousParts, endOfParts, type Grid, parseTailName, type Tail } from './grid.ts';
+import { assertUnchanged, locateOriginal } from './imported.ts';
 import type { InfoVersion, UploadInfo } from './info.ts';
 import { headIfExists } from './object-reader.ts';
 import type { CachedPartList } from './part-list-cache.ts';
@@ -64,7 +65,8 @@ export async function readState(context: StoreContext, id: string): Promise<Grid
   const { info } = version;
   // Marked only after every part was there with its right size, and parts do not shrink.
   if (info.size !== null && (info.state === 'finishing' || info.size === 0)) {
-    const head = await headOriginal(context, id);
+    const head = await headOriginal(context, id, info);
+    if (head === undefined && info.imported !== undefined) throw importedGone(info.imported.key);
     if (head !== undefined && head.size !== info.size) throw wrongSize(id);
     return {
       ...emptyState(version),
@@ -125,8 +127,19 @@ export function toCacheEntry(state: GridState): CachedPartList {
   };
 }
 
-export function headOriginal(context: StoreContext, id: string): Promise<ObjectHead | undefined> {
-  return headIfExists(context, context.keys.original(id), 'the original');
+/**
+ * @param known the upload's info, where it was read already
+ * @throws StoreError upload_damaged when an imported object was replaced
+ */
+export async function headOriginal(
+  context: StoreContext,
+  id: string,
+  known?: UploadInfo,
+): Promise<ObjectHead | undefined> {
+  const { key, imported } = await locateOriginal(context, id, known);
+  const head = await headIfExists(context, key, 'the original');
+  if (head !== undefined) assertUnchanged(imported, head);
+  return head;
 }
 
 /** What a client has sent in one piece. */
@@ -260,6 +273,11 @@ async function withoutMultipart(context: StoreContext, seen: InfoVersion): Promi
   }
   if (head.size !== version.info.size) throw wrongSize(id);
   return { ...emptyState(version), parts: undefined, offset: version.info.size, isComplete: true };
+}
+
+/** Nothing of ours is missing: its owner may bring it back. */
+function importedGone(key: string): StoreError {
+  return new StoreError('upload_gone', `the imported object ${key} was removed by its owner`);
 }
 
 function changed(): StoreError {

@@ -1,3 +1,4 @@
+import { isImportedId } from '../imported-id.ts';
 import type { StoreContext } from './context.ts';
 import { buryExpired, isExpired } from './expiry.ts';
 import type { InfoVersion } from './info.ts';
@@ -44,7 +45,9 @@ export async function sweepUploads(context: StoreContext, signal?: AbortSignal):
 function isAtRest(context: StoreContext, listed: ListedUpload): boolean {
   const { environment, tombstoneMs } = context;
   const restsSinceMs = environment.nowMs() - listed.infoModifiedAtMs;
-  const isTidy = listed.originalSize !== undefined && !listed.hasTails && !listed.hasStaged;
+  // The original of an imported upload is elsewhere, and its tombstone stays.
+  const hasOriginal = listed.originalSize !== undefined || isImportedId(listed.id);
+  const isTidy = hasOriginal && !listed.hasTails && !listed.hasStaged;
   return isTidy && restsSinceMs > 2 * tombstoneMs;
 }
 
@@ -58,7 +61,8 @@ export async function sweepUpload(
   const { info } = seen;
   if (info.state === 'gone') {
     await clearRemains(context, seen);
-    if (info.goneAtMs !== null && environment.nowMs() > info.goneAtMs + tombstoneMs) {
+    const isForgotten = info.imported === undefined && info.goneAtMs !== null;
+    if (isForgotten && environment.nowMs() > (info.goneAtMs ?? 0) + tombstoneMs) {
       await withRetries(environment, retry, () => s3.deleteObject(keys.info(info.id)));
     }
     return false;
@@ -71,7 +75,7 @@ export async function sweepUpload(
   }
   if (info.state === 'finishing') {
     // Tails are only of use until there is an object. An upload without one is completed by whoever opens it.
-    const head = await headOriginal(context, info.id);
+    const head = await headOriginal(context, info.id, info);
     if (head === undefined || head.size !== info.size) return false;
     const tails = await listTails(context, info.id);
     await deleteTails(
