@@ -71,6 +71,21 @@ function servesPage(config: Config): boolean {
 }
 
 function greeting(config: Config, url: string, filesUrl: string): string {
+  return config.role === 'worker' ? workerGreeting(config, url) : serverGreeting(config, url, filesUrl);
+}
+
+function workerGreeting(config: Config, url: string): string {
+  return [
+    '',
+    '  Landfall works on finished uploads; others take them (LANDFALL_ROLE=worker)',
+    `  Says how it is at              ${url}/health/ready`,
+    `  Store                          ${storeLine(config)}`,
+    '',
+    '',
+  ].join('\n');
+}
+
+function serverGreeting(config: Config, url: string, filesUrl: string): string {
   const operatorApi = !config.isAdminServed
     ? `not served (LANDFALL_ADMIN=off${config.adminToken === undefined ? '' : '; the token is not used'})`
     : config.adminToken !== undefined

@@ -1,9 +1,7 @@
 import { createHash } from 'node:crypto';
-import { createWriteStream } from 'node:fs';
-import { mkdir } from 'node:fs/promises';
+import { mkdir, open } from 'node:fs/promises';
 import { join } from 'node:path';
-import { Transform } from 'node:stream';
-import { pipeline } from 'node:stream/promises';
+import { Writable } from 'node:stream';
 import { SNIFFED_BYTES } from '../../processors/sniff.ts';
 import { StoreError } from '../../stores/errors.ts';
 import type { Reservation } from '../../stores/s3/budget.ts';
@@ -99,22 +97,35 @@ interface FetchedOriginal {
 async function copyAndHash(reader: OriginalReader, path: string, signal: AbortSignal): Promise<string> {
   const hash = createHash('sha256');
   let copiedBytes = 0;
-  const tap = new Transform({
-    highWaterMark: WRITE_BUFFER_BYTES,
-    transform(chunk: Buffer, _encoding, done) {
-      hash.update(chunk);
-      copiedBytes += chunk.length;
-      done(null, chunk);
-    },
+  await withDiskErrors(async () => {
+    const file = await open(path, 'wx', 0o600);
+    let failure: Error | null | undefined;
+    try {
+      const target = file.createWriteStream({ autoClose: false });
+      // Its writes' callbacks say the same.
+      target.on('error', () => {});
+      const sink = new Writable({
+        highWaterMark: WRITE_BUFFER_BYTES,
+        write(chunk: Buffer, _encoding, done) {
+          hash.update(chunk);
+          copiedBytes += chunk.length;
+          // Readers take a chunk's memory back once its write has called back: it is on the disk then.
+          target.write(chunk, done);
+        },
+        // A reader ends early, and without an error, when its target closes.
+        destroy(error, done) {
+          failure = error;
+          done(error);
+        },
+      });
+      sink.on('error', () => {});
+      if (reader.size > 0) await reader.send(sink, 0, reader.size - 1, signal);
+      await new Promise<void>((resolve) => sink.end(() => resolve()));
+      if (failure) throw failure;
+    } finally {
+      await file.close();
+    }
   });
-  const target = createWriteStream(path, { flags: 'wx', mode: 0o600, highWaterMark: WRITE_BUFFER_BYTES });
-  const written = withDiskErrors(() => pipeline(tap, target, { signal }));
-  const sent = reader.size === 0 ? Promise.resolve() : reader.send(tap, 0, reader.size - 1, signal);
-  sent.then(
-    () => tap.end(),
-    (error: Error) => tap.destroy(error),
-  );
-  await written;
   if (copiedBytes !== reader.size) {
     throw new StoreError('store_unavailable', `${copiedBytes} of ${reader.size} bytes of an original came`);
   }

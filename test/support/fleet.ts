@@ -10,6 +10,8 @@ import type { S3Service } from './services.ts';
 /** Several processes of the real program over one bucket and one Redis. */
 export interface Fleet {
   servers: RunningServer[];
+  /** What its objects' keys start with. */
+  prefix: string;
   /** Where uploads are created, through a balancer without stickiness. */
   filesUrl: string;
   /** The same upload, asked of one process. */
@@ -26,26 +28,33 @@ export interface FleetOptions {
   redis: Pick<RedisServer, 'url'>;
   processes?: number;
   env?: Record<string, string>;
+  /** LANDFALL_ROLE of each process; requests go to those that are no workers. Default: `all`. */
+  roles?: readonly ('all' | 'api' | 'worker')[];
 }
 
-export async function startFleet({ s3, redis, processes = 2, env = {} }: FleetOptions): Promise<Fleet> {
+export async function startFleet(options: FleetOptions): Promise<Fleet> {
+  const { s3, redis, env = {}, roles } = options;
+  const processes = roles?.length ?? options.processes ?? 2;
+  const roleOf = (index: number) => roles?.[index] ?? 'all';
   const name = `fleet-${randomBytes(6).toString('hex')}`;
   const dataDir = await mkdtemp(join(tmpdir(), 'landfall-fleet-'));
   const ports = await Promise.all(Array.from({ length: processes }, () => freePort()));
   const settings = { ...fleetSettings(s3, redis, name), ...env };
-  const start = (port: number) => startServer({ dataDir, port, env: settings });
+  const start = (port: number, index: number) =>
+    startServer({ dataDir, port, env: { ...settings, LANDFALL_ROLE: roleOf(index) } });
   const servers = await Promise.all(ports.map(start));
-  const balancer = await startRoundRobinProxy(ports);
+  const balancer = await startRoundRobinProxy(ports.filter((_port, index) => roleOf(index) !== 'worker'));
   let output = '';
   return {
     servers,
+    prefix: `${name}/`,
     filesUrl: `http://127.0.0.1:${balancer.port}/files`,
     urlAt: (index, uploadUrl) => new URL(new URL(uploadUrl).pathname, at(servers, index).origin).href,
     async restart(index, signal) {
       const ended = at(servers, index);
       await ended.stop(signal);
       output += ended.output();
-      servers[index] = await start(at(ports, index));
+      servers[index] = await start(at(ports, index), index);
     },
     output: () => output + servers.map((server) => server.output()).join(''),
     async close() {

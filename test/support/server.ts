@@ -60,8 +60,9 @@ export async function startServer(options: StartServerOptions = {}): Promise<Run
     );
     const read = (text: Buffer) => {
       output += text.toString();
-      const address = /takes tus uploads at +(\S+)/.exec(output)?.[1];
-      if (address !== undefined && output.includes('Try it')) {
+      const address = /(?:takes tus|how it is) (?:uploads )?at +(\S+)/.exec(output)?.[1];
+      const isWhole = output.includes('Try it') || output.includes('Says how it is');
+      if (address !== undefined && isWhole) {
         clearTimeout(timer);
         resolve(address);
       }
