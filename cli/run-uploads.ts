@@ -20,7 +20,10 @@ export interface UploadJob {
 }
 
 /** What a job passes on to the library. */
-export type UploadReports = Pick<UploadOptions, 'onProgress' | 'onRetry' | 'onResumed' | 'onPhase'>;
+export type UploadReports = Pick<
+  UploadOptions,
+  'onProgress' | 'onRetry' | 'onResumed' | 'onPhase' | 'onFallback'
+>;
 
 /** Small ones go side by side; a large one, which has its own requests at the same time, goes alone. */
 const SIDE_BY_SIDE = 4;
@@ -78,6 +81,10 @@ async function runOne(context: CommandContext, job: UploadJob): Promise<Outcome>
       onRetry: (retry) => line.note(describeRetry(retry)),
       onPhase: (phase) =>
         line.note(phase === 'joining' ? 'the server puts the parts together' : 'the server verifies it'),
+      onFallback: (reason) =>
+        console.note(
+          `${name}: goes through the server, not straight to the bucket: ${describeError(reason)}`,
+        ),
       onResumed: (bytes) => {
         console.note(
           bytes > 0

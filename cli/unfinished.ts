@@ -11,8 +11,10 @@ export async function matching(
   const path = await realpath(what).catch(() => undefined);
   const id = uploadIdOf(what);
   return unfinished.filter(
-    ({ source, parts }) =>
-      source.path === path || parts.some(({ url }) => url !== null && uploadIdOf(url) === id),
+    ({ source, parts, direct }) =>
+      source.path === path ||
+      direct?.id === id ||
+      parts.some(({ url }) => url !== null && uploadIdOf(url) === id),
   );
 }
 

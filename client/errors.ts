@@ -11,6 +11,7 @@
  * - `target_unwritable`: the download cannot be written
  * - `in_use`: another process uploads this file at this moment
  * - `not_remembered`: there is no unfinished upload of it
+ * - `direct_unavailable`: the bytes cannot go straight to the bucket; told to `onFallback`, thrown by nothing public
  * - `protocol`: the answer is not one of a tus server
  * - `aborted`: the caller's signal ended it; what arrived stays, and can be resumed
  */
@@ -25,6 +26,7 @@ export type ClientErrorCode =
   | 'target_unwritable'
   | 'in_use'
   | 'not_remembered'
+  | 'direct_unavailable'
   | 'protocol'
   | 'aborted';
 

@@ -7,6 +7,7 @@
  */
 export { type DownloadOptions, type DownloadResult, download } from './download.ts';
 export { ClientError, type ClientErrorCode, isClientError } from './errors.ts';
+export { type ConnectionPool, createConnectionPool } from './http.ts';
 export type { ConnectionOptions, UploadOptions, UploadResult } from './options.ts';
 export { defaultPlan, MAX_PARALLEL, type UploadPlan } from './plan.ts';
 export type { TransferProgress } from './progress.ts';
@@ -15,4 +16,4 @@ export { createResumeStore, type ResumeStore, type UnfinishedUpload } from './re
 export type { RetryNotice } from './retry.ts';
 export type { ShownUpload } from './server-api.ts';
 export { bytesSource, openFileSource, type UploadSource } from './source.ts';
-export { abortUpload, resume, upload } from './start.ts';
+export { abandon, abortUpload, resume, type Uploadable, upload } from './start.ts';

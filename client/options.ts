@@ -41,6 +41,10 @@ export interface UploadOptions extends ConnectionOptions {
   chunkSize?: number | undefined;
   /** Declares the SHA-256 of all of it, computed meanwhile, and waits until the server has compared it. */
   checksum?: 'sha256' | undefined;
+  /** Sends the bytes straight to the server's bucket, where it lets clients do that; by tus where it does not work. */
+  isDirect?: boolean | undefined;
+  /** Told why the bytes go through the server after all. */
+  onFallback?: (reason: ClientError) => void;
   /** Kept with the upload; `filename` is the file's own unless it is given. */
   metadata?: Record<string, string>;
   /** Remembers the upload while it is unfinished, so that another run can go on with it. Default: nothing does. */

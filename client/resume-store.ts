@@ -18,12 +18,25 @@ export interface UnfinishedUpload {
   source: SourceIdentity;
   metadata: Record<string, string>;
   chunkSizeBytes: number;
-  /** One: an upload as it is. More: partial uploads, of which a final one is made. */
+  /** One: an upload as it is. More: partial uploads, of which a final one is made. None: it is a direct one. */
   parts: PartialUpload[];
+  /** Null: its bytes go through the server, by tus. */
+  direct: DirectTicket | null;
   /** Whether the SHA-256 is to be declared. */
   hasChecksum: boolean;
   /** ISO 8601 */
   startedAt: string;
+}
+
+/** What every request for an upload that goes straight to the bucket needs. */
+export interface DirectTicket {
+  /** The upload's id at the server. */
+  id: string;
+  /** The capability to it, which stands in the place of S3's own upload id. */
+  token: string;
+  key: string;
+  /** Bytes of every part but the last. */
+  partSizeBytes: number;
 }
 
 /** Bytes `start` to `end` (exclusive) of the source. */
@@ -160,7 +173,7 @@ async function readEntry(path: string): Promise<UnfinishedUpload | undefined> {
     const { version, ...entry } = JSON.parse(await readFile(path, 'utf8')) as UnfinishedUpload & {
       version: unknown;
     };
-    return version === VERSION && Array.isArray(entry.parts) ? entry : undefined;
+    return version === VERSION ? entry : undefined;
   } catch (error) {
     if (error instanceof SyntaxError || isMissing(error)) return undefined;
     throw error;

@@ -1,5 +1,6 @@
 import { Readable } from 'node:stream';
-import { ClientError } from './errors.ts';
+import { abortDirectUpload } from './direct-requests.ts';
+import { ClientError, isClientError } from './errors.ts';
 import { type ConnectionOptions, openSession, type UploadOptions, type UploadResult } from './options.ts';
 import type { ResumeStore, UnfinishedUpload } from './resume-store.ts';
 import { withRetries } from './retry.ts';
@@ -69,7 +70,38 @@ export async function resume(
   }
 }
 
-/** Deletes an upload, finished or not. One that is gone already is none to delete. */
+/**
+ * Gives an unfinished upload up: deletes what the server has of it, and forgets it.
+ *
+ * @throws ClientError in_use: it is being gone on with
+ */
+export async function abandon(
+  unfinished: UnfinishedUpload,
+  options: Omit<ConnectionOptions, 'server' | 'basePath'> & { store: ResumeStore },
+): Promise<void> {
+  const { root, files, source, parts, direct } = unfinished;
+  const session = openSession({ ...options, server: root, basePath: files.slice(root.length) });
+  const claim = await options.store.claim(files, source.path);
+  try {
+    if (direct !== null) await ignoreGone(abortDirectUpload(session, direct));
+    for (const { url } of parts) {
+      if (url === null) continue;
+      await ignoreGone(withRetries(session.retry, () => deleteTusUpload(session.connection, url)));
+    }
+    await claim.remove();
+  } finally {
+    await claim.release();
+    session.close();
+  }
+}
+
+async function ignoreGone(deleting: Promise<void>): Promise<void> {
+  await deleting.catch((error: unknown) => {
+    if (!isClientError(error, 'upload_gone')) throw error;
+  });
+}
+
+/** Deletes an upload, finished or not. @throws ClientError upload_gone, … */
 export async function abortUpload(idOrUrl: string, options: ConnectionOptions): Promise<void> {
   const session = openSession(options);
   try {

@@ -1,10 +1,5 @@
 import type { Command } from 'commander';
-import { isClientError } from '../../client/errors.ts';
-import { openSession, type Session } from '../../client/options.ts';
-import type { ResumeStore, UnfinishedUpload } from '../../client/resume-store.ts';
-import { withRetries } from '../../client/retry.ts';
-import { uploadUrlOf } from '../../client/server-address.ts';
-import { deleteTusUpload } from '../../client/tus-requests.ts';
+import { abandon, abortUpload } from '../../client/start.ts';
 import { runCommand, type ServerFlags, withServerOptions } from '../client-command.ts';
 import { describeError, errorJson } from '../console.ts';
 import { EXIT, exitCodeOf, exitCodeOfAll } from '../exit-codes.ts';
@@ -31,16 +26,8 @@ export function addAbortCommand(program: Command): void {
         for (const what of all) {
           try {
             const remembered = await matching(await store.list(), what);
-            for (const entry of remembered) {
-              await withSession(openSession(ownServer(connection, entry)), (session) =>
-                abortRemembered(session, store, entry),
-              );
-            }
-            if (remembered.length === 0) {
-              await withSession(openSession(connection), (session) =>
-                deleteUpload(session, uploadUrlOf(session.address, what)),
-              );
-            }
+            for (const entry of remembered) await abandon(entry, { ...ownServer(connection, entry), store });
+            if (remembered.length === 0) await abortUpload(what, connection);
             codes.push(EXIT.ok);
             results.push({ upload: what, ok: true });
             console.line(`${console.paint('green', console.marks.done)} ${printable(what)}  deleted`);
@@ -57,31 +44,4 @@ export function addAbortCommand(program: Command): void {
         return exitCode;
       }),
     );
-}
-
-async function abortRemembered(session: Session, store: ResumeStore, entry: UnfinishedUpload): Promise<void> {
-  const claim = await store.claim(entry.files, entry.source.path);
-  try {
-    for (const { url } of entry.parts) {
-      if (url === null) continue;
-      await deleteUpload(session, url).catch((error: unknown) => {
-        if (!isClientError(error, 'upload_gone')) throw error;
-      });
-    }
-    await claim.remove();
-  } finally {
-    await claim.release();
-  }
-}
-
-function deleteUpload({ retry, connection }: Session, url: string): Promise<void> {
-  return withRetries(retry, () => deleteTusUpload(connection, url));
-}
-
-async function withSession(session: Session, work: (session: Session) => Promise<void>): Promise<void> {
-  try {
-    await work(session);
-  } finally {
-    session.close();
-  }
 }

@@ -13,6 +13,7 @@ import { listUploads, STDIN, type UploadItem } from '../upload-list.ts';
 interface Flags extends ServerFlags, UploadFlags {
   metadata?: Record<string, string>;
   recursive?: boolean;
+  direct?: boolean;
 }
 
 const EXAMPLES = `
@@ -41,6 +42,7 @@ export function addUploadCommand(program: Command): void {
       (text, before?: Record<string, string>) => parsed((given: string) => addMetadata(given, before))(text),
     )
     .option('-r, --recursive', 'upload what is in directories, and below')
+    .option('--direct', "send the bytes straight to the server's bucket, where that works")
     .addHelpText('after', EXAMPLES)
     .action((paths: string[], flags: Flags) =>
       runCommand(flags, async (context) => {
@@ -55,6 +57,7 @@ export function addUploadCommand(program: Command): void {
           parallel: flags.parallel,
           chunkSize: flags.chunkSize,
           checksum: checksumOf(flags),
+          isDirect: flags.direct,
           // One limit for all of them.
           limitRate: flags.limitRate === undefined ? undefined : createRateLimiter(flags.limitRate),
         };

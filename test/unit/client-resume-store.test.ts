@@ -22,6 +22,7 @@ const uploadOf = (path: string, startedAt = '2026-01-01T00:00:00.000Z'): Unfinis
   metadata: {},
   chunkSizeBytes: 1,
   parts: [{ start: 0, end: 5, url: null }],
+  direct: null,
   hasChecksum: false,
   startedAt,
 });
