@@ -47,7 +47,7 @@ export function createChart({ title, hint, format, length, kind }: ChartOptions)
     {
       width: 240,
       height: HEIGHT,
-      padding: [4, 0, 0, 0],
+      padding: [4, 0, 2, 0],
       cursor: { show: false },
       legend: { show: false },
       axes: [{ show: false }, { show: false }],

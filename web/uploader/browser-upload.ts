@@ -1,11 +1,11 @@
 import { digestOf } from './digest.ts';
 import { toUploadError, UploadError } from './errors.ts';
 import { fingerprintOf } from './fingerprint.ts';
+import { isOnline } from './online.ts';
 import type { Route } from './route.ts';
 import { createRetrying, type Sending, type StartedSending } from './sending.ts';
 import { createSpeedMeter } from './speed-meter.ts';
 import type { AddOptions, BrowserUpload, FinishedUpload, UploadProgress, UploadStatus } from './types.ts';
-import { isOnline } from './wait.ts';
 
 export interface BrowserUploadOptions extends AddOptions {
   route: Route;

@@ -1,11 +1,12 @@
 import type { DirectWire, Multipart } from './direct-wire.ts';
 import { DirectUnavailable, HttpFailure, isPassing, isRefusal, NetworkFailure } from './errors.ts';
+import { isOnline, whenOnline } from './online.ts';
 import { type Part, partSizeFor, planParts } from './part-size.ts';
 import type { ResumeStore } from './resume-store.ts';
 import { sendPart } from './send-part.ts';
 import type { Sending, SentUpload } from './sending.ts';
 import { createPartSigner } from './sign-parts.ts';
-import { isOnline, jittered, sleep, whenOnline } from './wait.ts';
+import { jittered, sleep } from './wait.ts';
 
 export interface DirectOptions {
   wire: DirectWire;

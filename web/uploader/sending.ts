@@ -1,5 +1,6 @@
 import { isPassing } from './errors.ts';
-import { isOnline, jittered, sleep, whenOnline } from './wait.ts';
+import { isOnline, whenOnline } from './online.ts';
+import { jittered, sleep } from './wait.ts';
 
 export type UploadWay = 'direct' | 'tus';
 

@@ -1,9 +1,10 @@
 import { type DetailedError, type HttpRequest, Upload, type UploadOptions } from 'tus-js-client';
 import { HttpFailure, NetworkFailure } from './errors.ts';
 import type { HeaderSource } from './http.ts';
+import { isOnline, whenOnline } from './online.ts';
 import type { ChunkPace } from './pace.ts';
 import type { Sending, SentUpload } from './sending.ts';
-import { isOnline, jittered, whenOnline } from './wait.ts';
+import { jittered } from './wait.ts';
 
 export interface TusOptions {
   /** Where uploads are created. */
