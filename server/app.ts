@@ -144,6 +144,7 @@ export async function buildApp(config: Config, overrides: AppOverrides = {}): Pr
         fastify.server.closeAllConnections();
         await closed;
         await mounted?.close();
+        await uploads.hooks?.close();
         await sweeper.close();
         await worked;
         await host.close();

@@ -56,6 +56,9 @@ export const ERRORS = {
   },
   unsupported_digest: { status: 400, message: 'The only digest that is verified here is sha-256.' },
   digest_mismatch: { status: 400, message: 'The digest of what arrived is not the one that was declared.' },
+  upload_refused: { status: 400, message: 'The upload was refused by a hook of this server.' },
+  upload_stopped: { status: 400, message: 'The upload was stopped and removed by a hook of this server.' },
+  termination_refused: { status: 400, message: 'A hook of this server wants this upload to be kept.' },
   unauthorized: { status: 401, message: 'An Authorization header with the bearer token is required.' },
   forbidden: {
     status: 403,
@@ -172,6 +175,7 @@ export const ERRORS = {
     message: 'The body is not what Upload-Checksum says. Nothing of it was stored: send it again.',
   },
   headers_too_large: { status: 431, message: 'The request headers are too large.' },
+  hook_failed: { status: 500, message: 'A hook of this server that has to be asked failed. Try again.' },
   internal: { status: 500, message: 'The server failed to handle this request.' },
   upload_damaged: {
     status: 500,

@@ -6,6 +6,7 @@ import { createEventPublisher } from './events/publisher.ts';
 import type { Listener } from './pipeline/announcer.ts';
 import { type AssembledPipeline, assemblePipeline } from './pipeline/assemble.ts';
 import { createUploadPolicy } from './policy/upload-policy.ts';
+import { openTusdHooks } from './tusd-hooks/open-tusd-hooks.ts';
 import { ActiveRequests } from './uploads/active-requests.ts';
 import { createConcatenator } from './uploads/concatenation.ts';
 import { createFinisher } from './uploads/finish.ts';
@@ -67,6 +68,7 @@ export function createServices(config: Config, parts: ServiceParts): Services {
       active,
       events,
       policy,
+      hooks: openTusdHooks(config, log),
       verifiesFirst: config.verifyWhen === 'before-response',
       idleTimeoutMs: config.idleTimeoutMs,
       log,

@@ -18,11 +18,11 @@ export async function completeDirectUpload(
   direct: DirectUploads,
   { id }: DirectUpload,
   named: readonly NamedPart[] | undefined,
-  socket: DirectClient['socket'],
+  raw: DirectClient['raw'],
 ): Promise<UploadRecord> {
-  const hold = new UploadHold(services, id);
+  const hold = new UploadHold(services, id, raw);
   try {
-    await hold.lock(socket);
+    await hold.lock(raw.socket);
     const upload = await hold.open({ for: 'read' }, { finishes: false });
     const found = direct.describe(upload);
     if (!found.isSealed) {
@@ -47,14 +47,14 @@ export async function abortDirectUpload(
   services: UploadServices,
   direct: DirectUploads,
   { id }: DirectUpload,
-  socket: DirectClient['socket'],
+  raw: DirectClient['raw'],
 ): Promise<void> {
-  const hold = new UploadHold(services, id);
+  const hold = new UploadHold(services, id, raw);
   try {
-    await hold.lock(socket);
+    await hold.lock(raw.socket);
     const upload = await hold.open({ for: 'read' }, { finishes: false });
     if (direct.describe(upload).isSealed) throw new HttpError('upload_completed');
-    await hold.remove();
+    await hold.terminate();
   } finally {
     await hold.unlock();
   }

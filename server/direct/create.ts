@@ -1,7 +1,8 @@
+import type { IncomingMessage } from 'node:http';
 import type { DirectLimits, DirectUpload, DirectUploads } from '../../stores/direct-types.ts';
-import { newUploadId } from '../../stores/upload-id.ts';
 import { HttpError } from '../errors.ts';
-import { createUpload } from '../uploads/create-upload.ts';
+import { createUpload, type NewUpload } from '../uploads/create-upload.ts';
+import { planUpload } from '../uploads/plan-upload.ts';
 import { UploadHold, type UploadServices } from '../uploads/upload-hold.ts';
 import type { DirectRequest } from './parse-request.ts';
 import { checkLayout } from './part-rules.ts';
@@ -13,10 +14,10 @@ export interface CreatedDirect {
   token: string;
 }
 
-/** Whose request it is: its key (server/policy/client-key.ts), and the socket with which its wait for a lock ends. */
+/** Whose request it is: its key (server/policy/client-key.ts), and the request itself. */
 export interface DirectClient {
   client: string;
-  socket: Parameters<UploadHold['lock']>[0];
+  raw: IncomingMessage;
 }
 
 /**
@@ -28,19 +29,21 @@ export async function createDirectUpload(
   services: UploadServices,
   direct: DirectUploads,
   request: DirectRequest,
-  { client, socket }: DirectClient,
+  { client, raw }: DirectClient,
 ): Promise<CreatedDirect> {
-  const { kind, fields, partSize } = request;
+  const { kind, partSize } = request;
   if (kind === 'single') checkSingle(request, direct.limits);
-  else checkLayout({ size: fields.size, partSize }, direct.limits);
-  const id = newUploadId();
+  else checkLayout({ size: request.fields.size, partSize }, direct.limits);
+  const wanted: NewUpload = { ...request.fields, client, isDirect: true };
+  const { id, fields } = await planUpload(services, raw, wanted);
   const { token, tokenHash } = newDirectToken(id);
-  const hold = new UploadHold(services, id);
-  await hold.lock(socket);
+  const hold = new UploadHold(services, id, raw);
+  await hold.lock(raw.socket);
   try {
-    const upload = await createUpload(services, id, { ...fields, client, isDirect: true }, (planned) =>
+    const upload = await createUpload(services, id, fields, (planned) =>
       direct.create(planned, { kind, partSize, tokenHash }),
     );
+    services.hooks?.of(raw).postCreate(upload);
     return { upload: direct.describe(upload), token };
   } finally {
     await hold.unlock();

@@ -137,11 +137,10 @@ function mountUploads(
   });
   scope.post<UploadRoute>('/params/:uploadId/complete', async (request) => {
     const upload = await authorizedFor('single', request);
-    const { socket } = request.raw;
     return completed(
       request,
       upload,
-      await completeDirectUpload(services, direct, upload, undefined, socket),
+      await completeDirectUpload(services, direct, upload, undefined, request.raw),
     );
   });
 
@@ -173,12 +172,15 @@ function mountUploads(
   scope.post<UploadRoute>('/multipart/:uploadId/complete', async (request) => {
     const upload = await authorizedFor('multipart', request);
     const named = parseNamedParts(request.body);
-    const { socket } = request.raw;
-    return completed(request, upload, await completeDirectUpload(services, direct, upload, named, socket));
+    return completed(
+      request,
+      upload,
+      await completeDirectUpload(services, direct, upload, named, request.raw),
+    );
   });
 
   const abort = async (request: FastifyRequest<UploadRoute>) => {
-    await abortDirectUpload(services, direct, await authorized(request), request.raw.socket);
+    await abortDirectUpload(services, direct, await authorized(request), request.raw);
     return {};
   };
   scope.delete<UploadRoute>('/multipart/:uploadId', abort);
@@ -211,7 +213,7 @@ async function nothingHere(): Promise<never> {
 }
 
 function clientOf(request: FastifyRequest): DirectClient {
-  return { client: clientKey(request), socket: request.raw.socket };
+  return { client: clientKey(request), raw: request.raw };
 }
 
 /** Which numbers there are, the upload decides. */

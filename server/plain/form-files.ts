@@ -1,5 +1,6 @@
-import { newUploadId } from '../../stores/upload-id.ts';
+import type { NewUpload } from '../uploads/create-upload.ts';
 import { describeUpload, parseUploadMetadata } from '../uploads/metadata.ts';
+import { planUpload } from '../uploads/plan-upload.ts';
 import { UploadHold, type UploadServices } from '../uploads/upload-hold.ts';
 import type { FormPart } from './form-part.ts';
 import { PartBody } from './part-body.ts';
@@ -43,19 +44,17 @@ export function createFormFiles({ services, request, onFailure }: FormFilesOptio
   async function start(part: FormPart, fields: ReadonlyMap<string, Buffer>) {
     const rawMetadata = metadataHeader(metadataOf(part, fields));
     const declared = describeUpload(parseUploadMetadata(rawMetadata)).declaredSha256Hex;
-    const hold = new UploadHold(services, newUploadId());
+    const wanted: NewUpload = {
+      size: undefined,
+      rawMetadata,
+      declaredDigest: declared === null ? undefined : { algorithm: 'sha-256', hex: declared },
+      client: request.client,
+    };
+    const { id, fields: planned } = await planUpload(services, request.raw, wanted);
+    const hold = new UploadHold(services, id, request.raw);
     await hold.lock(request.raw.socket);
     holds.push(hold);
-    await hold.create(
-      {
-        size: undefined,
-        rawMetadata,
-        declaredDigest: declared === null ? undefined : { algorithm: 'sha-256', hex: declared },
-        client: request.client,
-      },
-      undefined,
-      { finishes: false },
-    );
+    await hold.create(planned, undefined, { finishes: false });
     const body = new PartBody();
     const received = receive(hold, body);
     received.catch(onFailure).finally(() => body.abandon());

@@ -1,10 +1,10 @@
 import type { IncomingMessage } from 'node:http';
-import { newUploadId } from '../../stores/upload-id.ts';
 import { HttpError } from '../errors.ts';
 import { hasBody, mediaTypeOf, readContentLength } from '../tus/tus-headers.ts';
 import type { NewUpload } from '../uploads/create-upload.ts';
 import { parseDigestField } from '../uploads/digest-fields.ts';
 import { describeUpload, parseUploadMetadata } from '../uploads/metadata.ts';
+import { planUpload } from '../uploads/plan-upload.ts';
 import { UploadHold, type UploadServices } from '../uploads/upload-hold.ts';
 import { metadataHeader } from './plain-metadata.ts';
 import { concludeFile, type PlainRequest, type StoredFile } from './plain-request.ts';
@@ -22,8 +22,8 @@ const METADATA_PARAMETER = 'metadata.';
 export async function putUpload(services: UploadServices, request: PlainRequest): Promise<StoredFile> {
   const { raw } = request;
   checkHeaders(raw);
-  const fields = newUploadOf(request);
-  const hold = new UploadHold(services, newUploadId());
+  const { id, fields } = await planUpload(services, raw, newUploadOf(request));
+  const hold = new UploadHold(services, id, raw);
   await hold.lock(raw.socket);
   try {
     await hold.create(fields, fields.size, { finishes: false });

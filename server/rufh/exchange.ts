@@ -1,11 +1,12 @@
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import { isStoreError } from '../../stores/errors.ts';
 import type { BodyChecksum, Digest, OpenIntent, StoredUpload, UploadRecord } from '../../stores/types.ts';
-import { newUploadId } from '../../stores/upload-id.ts';
 import { type ErrorCode, HttpError } from '../errors.ts';
 import type { Reply } from '../tus/reply.ts';
 import { hasBody, mediaTypeOf, readContentLength } from '../tus/tus-headers.ts';
+import type { NewUpload } from '../uploads/create-upload.ts';
 import { digestField, parseDigestField, wantsSha256 } from '../uploads/digest-fields.ts';
+import { planUpload } from '../uploads/plan-upload.ts';
 import { UploadHold, type UploadServices } from '../uploads/upload-hold.ts';
 import { type KnownState, stateHeaders } from './answer.ts';
 import { PARTIAL_UPLOAD_TYPE, type RufhDialect } from './detect.ts';
@@ -72,12 +73,13 @@ export class RufhExchange {
   };
   readonly #services: UploadServices;
   readonly #request: RufhRequest;
-  readonly #hold: UploadHold;
+  #hold: UploadHold;
 
   constructor(services: UploadServices, request: RufhRequest) {
     this.#services = services;
     this.#request = request;
-    this.#hold = new UploadHold(services, request.id === '' ? newUploadId() : (request.id ?? ''));
+    // A creation has no id yet: `#create` gets a hold of its own.
+    this.#hold = new UploadHold(services, request.id ?? '', request.raw);
     this.known.limit = uploadLimit(request.version, {
       maxSizeBytes: services.policy.maxSizeBytes,
       remainingMs: undefined,
@@ -113,12 +115,11 @@ export class RufhExchange {
     const size = agreeOnLength(headers, { offset: 0, size: undefined, completes });
     this.#services.policy.checkSize(size ?? readBodyBytes(headers) ?? 0);
 
+    const wanted: NewUpload = { size, rawMetadata, declaredDigest, client };
+    const { id, fields } = await planUpload(this.#services, raw, wanted);
+    this.#hold = new UploadHold(this.#services, id, raw);
     await this.#hold.lock(raw.socket);
-    const upload = await this.#hold.create(
-      { size, rawMetadata, declaredDigest, client },
-      readBodyBytes(headers),
-      { finishes: false },
-    );
+    const upload = await this.#hold.create(fields, readBodyBytes(headers), { finishes: false });
     this.known.location = this.#request.location(upload.id);
     this.#learn(upload);
     if (takesInterim) {
@@ -189,7 +190,7 @@ export class RufhExchange {
     this.#refuseStateHeaders();
     await this.#hold.lock(this.#request.raw.socket);
     await this.#open({ for: 'read' });
-    await this.#hold.remove();
+    await this.#hold.terminate();
     return { status: 204, headers: {}, body: '' };
   }
 

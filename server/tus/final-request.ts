@@ -6,6 +6,7 @@ import { HttpError } from '../errors.ts';
 import type { NewFinalUpload } from '../uploads/concatenation.ts';
 import { agreeOnDigest, parseDigestField } from '../uploads/digest-fields.ts';
 import { describeUpload, parseUploadMetadata } from '../uploads/metadata.ts';
+import { planUpload } from '../uploads/plan-upload.ts';
 import { UploadHold } from '../uploads/upload-hold.ts';
 import type { Reply } from './reply.ts';
 import type { SessionRequest, SessionServices } from './session.ts';
@@ -28,8 +29,8 @@ const MAX_PARTIALS = 1_000;
  * @throws StoreError, HttpError
  */
 export async function createFinalUpload(services: SessionServices, request: SessionRequest): Promise<Reply> {
-  const wanted = readFinalRequest(request);
-  const hold = new UploadHold(services, wanted.id);
+  const wanted = await planFinal(services, request);
+  const hold = new UploadHold(services, wanted.id, request.raw);
   try {
     await hold.lock(request.raw.socket);
     const upload = await hold.concatenate(wanted);
@@ -47,6 +48,18 @@ export async function createFinalUpload(services: SessionServices, request: Sess
   } finally {
     await hold.unlock();
   }
+}
+
+/** The request as the hooks want it; they are told a size where the catalog knows it. */
+async function planFinal(services: SessionServices, request: SessionRequest): Promise<NewFinalUpload> {
+  const wanted = readFinalRequest(request);
+  if (services.hooks === undefined) return wanted;
+  const records = await Promise.all(wanted.partialIds.map((id) => services.catalog.get(id)));
+  const sizes = records.map((record) => record?.size ?? Number.NaN);
+  const sum = sizes.reduce((total, bytes) => total + bytes, 0);
+  const size = Number.isNaN(sum) ? undefined : sum;
+  const { id, fields } = await planUpload(services, request.raw, { ...wanted, size }, wanted.id);
+  return { ...wanted, id, rawMetadata: fields.rawMetadata };
 }
 
 function readFinalRequest(request: SessionRequest): NewFinalUpload {

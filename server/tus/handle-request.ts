@@ -23,8 +23,9 @@ export async function handleTusRequest(
     if (request.method === 'POST' && isFinalUpload(headerText(request.raw.headers, 'upload-concat'))) {
       return await createFinalUpload(services, request);
     }
-    const session = new TusSession(services, request);
+    let session = new TusSession(services, request);
     session.validate();
+    if (request.method === 'POST' && services.hooks !== undefined) session = await session.plan(services);
     const response = await stock.handle(session);
     return replyOf(session, response);
   } catch (error) {

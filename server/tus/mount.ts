@@ -73,6 +73,7 @@ export function mountTus(app: FastifyInstance, options: TusMountOptions): TusMou
       uploadId: (url) => uploadIdOf(url, options),
     };
     const send = (reply: Reply) => {
+      services.hooks?.answer(req, reply);
       // A client that stayed connected would keep the process from ending.
       if (services.active.isDraining) reply.headers.connection = 'close';
       sendReply(req, res, reply);

@@ -7,6 +7,7 @@ import type { UploadPolicy } from '../policy/upload-policy.ts';
 import type { NewUpload } from '../uploads/create-upload.ts';
 import { agreeOnDigest, parseDigestField } from '../uploads/digest-fields.ts';
 import { describeUpload, parseUploadMetadata } from '../uploads/metadata.ts';
+import { planUpload } from '../uploads/plan-upload.ts';
 import { UploadHold, type UploadServices } from '../uploads/upload-hold.ts';
 import { readPartialConcat } from './final-request.ts';
 import type { StockContext, StockMethod, StockRequestPort, StockStore } from './stock-handlers.ts';
@@ -55,14 +56,16 @@ export class TusSession implements StockRequestPort {
   /** Upload-Length of a body that has to be verified first: "the upload […] MUST NOT be updated" before that. */
   #lengthToDeclare: number | undefined;
 
-  constructor(services: SessionServices, request: SessionRequest) {
+  /** @param wanted the upload that a creation makes; read from the headers where absent */
+  constructor(services: SessionServices, request: SessionRequest, wanted?: NewUpload) {
     this.#request = request;
+    this.#wanted = wanted;
     this.#headers = request.raw.headers;
     this.method = request.method;
     this.id = request.id;
     this.#policy = services.policy;
     this.maxSize = services.policy.maxSizeBytes ?? 0;
-    const hold = new UploadHold(services, request.id);
+    const hold = new UploadHold(services, request.id, request.raw);
     this.#hold = hold;
     this.context = { signal: hold.signal, abort: () => {}, cancel: () => hold.release() };
     const { extensions } = services.store;
@@ -80,7 +83,7 @@ export class TusSession implements StockRequestPort {
       declareUploadLength: (_id, size) => this.#declareLength(size),
       remove: async () => {
         await this.#open();
-        await hold.remove();
+        await hold.terminate();
       },
     };
   }
@@ -127,6 +130,14 @@ export class TusSession implements StockRequestPort {
       if (mediaTypeOf(headers) === OFFSET_CONTENT_TYPE)
         this.#checksum = readUploadChecksum(this.#request.raw);
     }
+  }
+
+  /** The session of a creation as the hooks want it. Throws what `planUpload` throws. */
+  async plan(services: SessionServices): Promise<TusSession> {
+    const { id, fields } = await planUpload(services, this.#request.raw, this.#newUpload(), this.id);
+    const session = new TusSession(services, { ...this.#request, id }, fields);
+    session.validate();
+    return session;
   }
 
   async acquireLock(): Promise<Lock> {

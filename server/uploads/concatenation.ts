@@ -74,7 +74,11 @@ export function createConcatenator(options: ConcatenatorOptions): Concatenator {
 
   async function makeFinal(wanted: NewFinalUpload, lock: UploadLock): Promise<FinalResult> {
     const known = await findFinal(wanted.id, lock);
-    if (known !== undefined) return goOn(known, wanted.partialIds, lock);
+    if (known !== undefined) {
+      // An id that follows from the partial uploads cannot be another one's; one that a hook chose can.
+      if (known.partialIds?.join() !== wanted.partialIds.join()) throw new HttpError('invalid_concat');
+      return goOn(known, wanted.partialIds, lock);
+    }
     // Looked at without their locks first: taking those would interrupt partial uploads that are being received.
     await Promise.all(unique(wanted.partialIds).map((id) => openPartial(id)));
     return underLocks(wanted.partialIds, async (locks) => {

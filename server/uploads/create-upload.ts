@@ -1,4 +1,6 @@
-import { type Digest, StoredUpload, type UploadCatalog } from '../../stores/types.ts';
+import { isStoreError } from '../../stores/errors.ts';
+import { type Digest, StoredUpload, type UploadCatalog, type UploadStore } from '../../stores/types.ts';
+import { HttpError } from '../errors.ts';
 import type { EventPublisher } from '../events/publisher.ts';
 import { ownerOf, tooManyUploads } from '../policy/open-uploads.ts';
 import type { UploadPolicy } from '../policy/upload-policy.ts';
@@ -10,6 +12,8 @@ const RESERVATION_MS = 60_000;
 export interface NewUpload {
   /** Its bytes do not pass through this server. */
   isDirect?: boolean;
+  /** Its id is not ours: there may be an upload that has it. */
+  isIdChosen?: boolean;
   size: number | undefined;
   rawMetadata: string | undefined;
   declaredDigest: Digest | undefined;
@@ -20,6 +24,7 @@ export interface NewUpload {
 }
 
 export interface CreationServices {
+  store: Pick<UploadStore, 'getUpload'>;
   catalog: UploadCatalog;
   policy: UploadPolicy;
   events: EventPublisher;
@@ -33,15 +38,20 @@ export interface CreationServices {
  * for an expired upload.
  *
  * @param make makes it in the store
- * @throws StoreError; HttpError size_limit, type_not_allowed, metadata_required, too_many_uploads
+ * @throws StoreError; HttpError size_limit, type_not_allowed, metadata_required, too_many_uploads, hook_failed (its
+ *   id is taken)
  */
 export async function createUpload(
-  { catalog, policy, events }: CreationServices,
+  services: CreationServices,
   id: string,
-  { client, ...fields }: NewUpload,
+  { client, isIdChosen = false, ...fields }: NewUpload,
   make: (planned: StoredUpload) => Promise<StoredUpload>,
 ): Promise<StoredUpload> {
+  const { catalog, policy, events } = services;
   policy.checkCreation(fields);
+  if (isIdChosen && (await isTaken(services, id))) {
+    throw new HttpError('hook_failed', { message: 'A hook chose an id that is taken.' });
+  }
   const createdAtMs = Date.now();
   const planned = new StoredUpload({ id, ...fields, offset: 0, createdAtMs, isComplete: false });
   const { maxOpenUploads } = policy;
@@ -64,6 +74,19 @@ export async function createUpload(
   } catch (error) {
     // What failed is what the client is told; the sweep finds the record if it cannot be removed now.
     await catalog.remove(id).catch(() => {});
+    throw error;
+  }
+}
+
+/** Also by an upload that is gone: who has its address would meet another one there. */
+async function isTaken({ store, catalog }: CreationServices, id: string): Promise<boolean> {
+  if ((await catalog.get(id)) !== undefined) return true;
+  try {
+    await store.getUpload(id);
+    return true;
+  } catch (error) {
+    if (isStoreError(error, 'upload_gone')) return true;
+    if (isStoreError(error, 'upload_not_found')) return false;
     throw error;
   }
 }

@@ -1,4 +1,5 @@
 import type { Hash } from 'node:crypto';
+import type { IncomingMessage } from 'node:http';
 import type { Readable } from 'node:stream';
 import type { FastifyBaseLogger } from 'fastify';
 import { isFinalUpload, isPartialUpload } from '../../stores/concat-kind.ts';
@@ -22,6 +23,7 @@ import type { Announcer } from '../pipeline/announcer.ts';
 import type { Pipeline } from '../pipeline/pipeline.ts';
 import type { WorkPlan } from '../pipeline/work-plan.ts';
 import type { UploadPolicy } from '../policy/upload-policy.ts';
+import type { RequestHooks, TusdHooks } from '../tusd-hooks/tusd-hooks.ts';
 import type { ActiveRequest, ActiveRequests } from './active-requests.ts';
 import { CONCAT_REASONS, isPartialRecord } from './concat-records.ts';
 import type { Concatenator, NewFinalUpload } from './concatenation.ts';
@@ -48,6 +50,7 @@ export interface UploadServices {
   events: EventPublisher;
   log: FastifyBaseLogger;
   policy: UploadPolicy;
+  hooks: TusdHooks | undefined;
   idleTimeoutMs: number;
 }
 
@@ -92,6 +95,7 @@ const UNFINISHED_BODY: Record<Exclude<BodyEnd, 'end'>, ErrorCode> = {
 export class UploadHold implements ActiveRequest {
   readonly id: string;
   readonly #services: UploadServices;
+  readonly #hooks: RequestHooks | undefined;
   readonly #release = new AbortController();
   #lock: UploadLock | undefined;
   #upload: StoredUpload | undefined;
@@ -101,8 +105,10 @@ export class UploadHold implements ActiveRequest {
   /** What this request's finish came to. */
   #finished: UploadRecord | undefined;
 
-  constructor(services: UploadServices, id: string) {
+  /** @param raw the client's request, where there is one */
+  constructor(services: UploadServices, id: string, raw?: IncomingMessage) {
     this.#services = services;
+    this.#hooks = raw === undefined ? undefined : services.hooks?.of(raw);
     this.id = id;
   }
 
@@ -165,6 +171,7 @@ export class UploadHold implements ActiveRequest {
       store.create(planned, { followingBytes }),
     );
     this.#upload = upload;
+    this.#hooks?.postCreate(upload);
     if (finishes) await this.conclude();
     return upload;
   }
@@ -213,10 +220,13 @@ export class UploadHold implements ActiveRequest {
 
   /** Makes the final upload of a concatenation. Throws what `Concatenator.makeFinal` throws. */
   async concatenate(wanted: NewFinalUpload): Promise<StoredUpload> {
+    const known = this.#hooks === undefined ? undefined : await this.#services.catalog.get(wanted.id);
     const { upload, record } = await this.#services.concatenator.makeFinal(wanted, this.#held());
     refuseForbiddenType(record);
     this.#upload = upload;
     this.#finished = record;
+    if (known === undefined) this.#hooks?.postCreate(upload);
+    if (known === undefined || !isFinished(known)) await this.#callFinishHooks(record);
     return upload;
   }
 
@@ -263,7 +273,7 @@ export class UploadHold implements ActiveRequest {
     const { active } = this.#services;
     active.add(this);
     try {
-      const end = await this.#append(body, options);
+      const end = await this.#appendWatched(body, options);
       const isRefused = end === 'limit' || end === 'checksum_mismatch';
       if (options.finishes === false || isRefused || !this.#known().isFull) return end;
       await this.conclude();
@@ -286,8 +296,17 @@ export class UploadHold implements ActiveRequest {
     const hash = finisher.needsDigest(upload) ? digests.take(upload.id, upload.offset) : undefined;
     const head = this.#head ?? heads.take(upload.id, upload.offset);
     const seen = { sha256: hash?.digest('hex'), head };
+    const isNews = this.#hooks !== undefined && !isFinished(await this.record());
     this.#finished = await finisher.finishUpload(upload, this.#held(), seen);
+    if (isNews) await this.#callFinishHooks(this.#finished);
     return this.#finished;
+  }
+
+  /** The upload is finished whatever they say. Throws HttpError hook_failed. */
+  async #callFinishHooks({ state }: UploadRecord): Promise<void> {
+    if (state === 'rejected') return;
+    await this.#hooks?.preFinish(this.#known());
+    this.#hooks?.postFinish(this.#known());
   }
 
   /**
@@ -338,6 +357,14 @@ export class UploadHold implements ActiveRequest {
     this.#forget();
   }
 
+  /** `remove`, because its client wants it. Throws StoreError; HttpError termination_refused, hook_failed. */
+  async terminate(): Promise<void> {
+    const upload = this.#known();
+    await this.#hooks?.preTerminate(upload);
+    await this.remove();
+    this.#hooks?.postTerminate(upload);
+  }
+
   /** Takes back an upload that nobody was told of. */
   async discard(): Promise<void> {
     const { store, catalog, previews, events } = this.#services;
@@ -351,6 +378,28 @@ export class UploadHold implements ActiveRequest {
   #forget(): void {
     this.#services.digests.drop(this.id);
     this.#services.heads.drop(this.id);
+  }
+
+  /** Throws HttpError upload_stopped, and the upload is gone, when a hook wants that before the end of the body. */
+  async #appendWatched(body: Readable, options: ReceiveOptions): Promise<BodyEnd> {
+    const hooks = this.#hooks;
+    if (hooks === undefined) return this.#append(body, options);
+    const upload = this.#known();
+    let isStopped = false;
+    const stopWatching = hooks.watch(
+      upload,
+      () => this.takenOffset(),
+      () => {
+        isStopped = true;
+        this.release();
+      },
+    );
+    const end = await this.#append(body, options).finally(stopWatching);
+    if (!isStopped || end !== 'released') return end;
+    await this.remove('Stopped by a hook.');
+    hooks.postTerminate(upload);
+    this.#upload = undefined;
+    throw new HttpError('upload_stopped');
   }
 
   async #append(body: Readable, { limit, expectedBytes, checksum }: ReceiveOptions): Promise<BodyEnd> {
@@ -441,6 +490,11 @@ export class UploadHold implements ActiveRequest {
     if (this.#lock === undefined) throw new Error('the lock was not acquired');
     return this.#lock;
   }
+}
+
+/** All bytes are there, and that was dealt with; of a partial upload its record tells it by the time. */
+function isFinished({ state, receivedAtMs }: UploadRecord): boolean {
+  return state !== 'receiving' || receivedAtMs !== null;
 }
 
 function uploadRejected({ reason }: UploadRecord, cause?: unknown): HttpError {
