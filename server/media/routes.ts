@@ -4,14 +4,14 @@ import { isPreviewName } from '../../stores/previews/names.ts';
 import { isUploadId } from '../../stores/upload-id.ts';
 import { HttpError } from '../errors.ts';
 import type { Cors } from '../plugins/cors.ts';
-import { assertServable, finishedRecord } from '../uploads/servable-record.ts';
+import { assertServable, finishedOriginal, finishedRecord } from '../uploads/servable-record.ts';
 import type { UploadServices } from '../uploads/upload-hold.ts';
 import type { MediaAccess } from './media-access.ts';
 import { type MediaAddress, type MediaFields, parseMediaFields } from './media-address.ts';
 import { setEmbeddingHeaders } from './media-headers.ts';
 import type { MediaLinks } from './media-links.ts';
 import { parseUrlsRequest } from './media-urls-request.ts';
-import { selectMedia } from './select-media.ts';
+import { isOriginalOnly, selectMedia } from './select-media.ts';
 import type { SendMedia } from './send-media.ts';
 
 export interface MediaRoutesOptions {
@@ -42,8 +42,12 @@ export function mountMedia(app: FastifyInstance, options: MediaRoutesOptions): v
   async function answer(request: FastifyRequest, reply: FastifyReply): Promise<void> {
     const address = addressOf(request);
     const expiresAtMs = await access.check(request, address);
-    const record = await finishedRecord(services, address.id, request.raw);
-    if (record.state === 'received' || record.state === 'processing') {
+    const isOriginal = isOriginalOnly(address);
+    // Which previews there are, only the catalog knows.
+    const record = await (isOriginal ? finishedOriginal : finishedRecord)(services, address.id, request.raw);
+    const isWorkedOn = record.state === 'received' || record.state === 'processing';
+    // An original waits for its verification, and not for its previews.
+    if (isWorkedOn && !(isOriginal && services.plan.isServable(record))) {
       await reply
         .code(202)
         .header('retry-after', PENDING_RETRY_SECONDS)

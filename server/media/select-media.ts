@@ -35,15 +35,13 @@ export function selectMedia(
 ): SelectedMedia {
   const previews = media?.previews ?? [];
   const isDownload = address.mode === 'download';
+  if (isOriginalOnly(address)) return selectOriginal(record, media, isDownload);
   if (address.name !== undefined) {
     const named = previews.find((preview) => preview.name === address.name);
     if (named === undefined) throw missing(media);
     return selectPreview(record, named, isDownload, false);
   }
   const variant = address.variant ?? (address.page === undefined ? undefined : 'page');
-  if (variant === 'original' || (variant === undefined && isDownload)) {
-    return selectOriginal(record, media, isDownload);
-  }
   const wanted = variant === undefined ? DEFAULT_VARIANTS : [variant];
   for (const each of wanted) {
     const forms = previews.filter(
@@ -63,6 +61,12 @@ export function selectMedia(
   }
   if (variant === undefined) return selectOriginal(record, media, isDownload);
   throw missing(media);
+}
+
+/** Whatever previews there are, this asks for the original. */
+export function isOriginalOnly({ name, variant, mode, page }: MediaAddress): boolean {
+  if (name !== undefined) return false;
+  return variant === 'original' || (variant === undefined && page === undefined && mode === 'download');
 }
 
 function selectOriginal(

@@ -1,12 +1,9 @@
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { FastifyBaseLogger } from 'fastify';
-import { isPartialUpload } from '../../stores/concat-kind.ts';
 import { isStoreError } from '../../stores/errors.ts';
-import type { UploadRecord } from '../../stores/types.ts';
-import { HttpError, toHttpError } from '../errors.ts';
+import { toHttpError } from '../errors.ts';
 import { sendOriginal } from '../media/send-original.ts';
-import { recordOf } from './finish.ts';
-import { servableRecord } from './servable-record.ts';
+import { assertServable, finishedOriginal } from './servable-record.ts';
 import type { UploadServices } from './upload-hold.ts';
 
 /**
@@ -24,10 +21,8 @@ export async function sendUpload(
 ): Promise<void> {
   try {
     await assertReader();
-    const record = await servableRecord(services, id, req).catch((error: unknown) => {
-      if (!isStoreError(error, 'store_unavailable')) throw error;
-      return recordByStore(services, id, error);
-    });
+    const record = await finishedOriginal(services, id, req);
+    assertServable(services.plan, record);
     const reader = await services.store.openOriginal(id);
     await sendOriginal(req, res, reader, {
       contentType: record.contentType,
@@ -40,25 +35,6 @@ export async function sendUpload(
   } catch (error) {
     sendDownloadError(error, id, res, services.log);
   }
-}
-
-/**
- * What the store alone can say while the catalog or the locks cannot be reached: a finished upload whose content
- * nobody has to judge is served as ever. For any other one the catalog has the verdict.
- *
- * @param unreachable thrown where the catalog is needed
- * @throws HttpError upload_unfinished; StoreError
- */
-async function recordByStore(
-  { store, finisher, policy }: UploadServices,
-  id: string,
-  unreachable: unknown,
-): Promise<UploadRecord> {
-  const upload = await store.getUpload(id);
-  if (!upload.isFull || isPartialUpload(upload.concat)) throw new HttpError('upload_unfinished');
-  const isJudged = finisher.needsDigest(upload) || policy.headBytesOf(upload) > 0;
-  if (isJudged || !upload.isComplete) throw unreachable;
-  return { ...recordOf(upload), state: 'ready' };
 }
 
 function sendDownloadError(error: unknown, id: string, res: ServerResponse, log: FastifyBaseLogger): void {

@@ -1,19 +1,11 @@
 import type { IncomingMessage } from 'node:http';
+import { isPartialUpload } from '../../stores/concat-kind.ts';
+import { isStoreError } from '../../stores/errors.ts';
 import type { UploadRecord } from '../../stores/types.ts';
 import { HttpError } from '../errors.ts';
 import type { WorkPlan } from '../pipeline/work-plan.ts';
+import { recordOf } from './finish.ts';
 import { UploadHold, type UploadServices } from './upload-hold.ts';
-
-/** @throws HttpError upload_unfinished, upload_pending, upload_unverified, upload_rejected, upload_gone; StoreError */
-export async function servableRecord(
-  services: UploadServices,
-  id: string,
-  req: IncomingMessage,
-): Promise<UploadRecord> {
-  const record = await finishedRecord(services, id, req);
-  assertServable(services.plan, record);
-  return record;
-}
 
 /**
  * The record of an upload whose bytes are all there, whatever became of it.
@@ -27,6 +19,25 @@ export async function finishedRecord(
 ): Promise<UploadRecord> {
   const record = await services.catalog.get(id);
   return record === undefined || record.state === 'receiving' ? finishNow(services, id, req) : record;
+}
+
+/**
+ * The same for who only wants the original; also while the catalog or the locks cannot be reached, where the store
+ * alone can tell.
+ *
+ * @throws HttpError upload_unfinished; StoreError
+ */
+export async function finishedOriginal(
+  services: UploadServices,
+  id: string,
+  req: IncomingMessage,
+): Promise<UploadRecord> {
+  try {
+    return await finishedRecord(services, id, req);
+  } catch (error) {
+    if (!isStoreError(error, 'store_unavailable')) throw error;
+    return recordByStore(services, id, error);
+  }
 }
 
 /**
@@ -72,4 +83,23 @@ async function finishNow(
   } finally {
     await hold.unlock();
   }
+}
+
+/**
+ * What the store alone can say while the catalog or the locks cannot be reached: a finished upload whose content
+ * nobody has to judge is served as ever. For any other one the catalog has the verdict.
+ *
+ * @param unreachable thrown where the catalog is needed
+ * @throws HttpError upload_unfinished; StoreError
+ */
+async function recordByStore(
+  { store, finisher, policy }: UploadServices,
+  id: string,
+  unreachable: unknown,
+): Promise<UploadRecord> {
+  const upload = await store.getUpload(id);
+  if (!upload.isFull || isPartialUpload(upload.concat)) throw new HttpError('upload_unfinished');
+  const isJudged = finisher.needsDigest(upload) || policy.headBytesOf(upload) > 0;
+  if (isJudged || !upload.isComplete) throw unreachable;
+  return { ...recordOf(upload), state: 'ready' };
 }

@@ -1,6 +1,7 @@
 import { randomBytes } from 'node:crypto';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
+import { StoreError } from '../../stores/errors.ts';
 import type { StoredPreview } from '../../stores/media-info.ts';
 import { newUploadId } from '../../stores/upload-id.ts';
 import { type MediaApp, startMediaApp } from '../support/media-app.ts';
@@ -183,6 +184,28 @@ export function mediaServingContract(name: string, env: () => Record<string, str
       await server.backend.previews.removeAll(id);
       const reply = await get(`/media/${id}`);
       expect([reply.status, codeOf(reply)]).toEqual([404, 'preview_not_found']);
+    });
+
+    it('gives the original while previews are being made, and while the catalog is away', async () => {
+      const { catalog } = server.backend;
+      const id = await server.upload(Buffer.from('original'));
+      await catalog.transition(id, 'ready', 'processing');
+      for (const query of ['mode=download', 'variant=original']) {
+        expect((await get(`/media/${id}?${query}`)).body.toString()).toBe('original');
+      }
+      expect((await get(`/media/${id}`)).status).toBe(202);
+      expect((await get(`/media/${id}?variant=thumb&mode=download`)).status).toBe(202);
+      await catalog.transition(id, 'processing', 'ready');
+      const away = vi
+        .spyOn(catalog, 'get')
+        .mockRejectedValue(new StoreError('store_unavailable', 'the catalog is away'));
+      try {
+        expect((await get(`/media/${id}?mode=download`)).body.toString()).toBe('original');
+        const preview = await get(`/media/${id}`);
+        expect([preview.status, codeOf(preview)]).toEqual([503, 'store_unavailable']);
+      } finally {
+        away.mockRestore();
+      }
     });
 
     it('tells a client to wait, to go away, or that there is nothing', async () => {
