@@ -14,7 +14,8 @@ export function reportProgress(active: ActiveRequests, events: EventPublisher): 
   const timer = setInterval(() => {
     for (const request of active.requests()) {
       const offset = request.takenOffset();
-      if (request.id === '' || told.get(request) === offset) continue;
+      // The last byte is told by `received`, which may be out while its request still runs.
+      if (request.id === '' || told.get(request) === offset || request.uploadSize === offset) continue;
       told.set(request, offset);
       events.progress(request.id, { offset, size: request.uploadSize ?? null });
     }

@@ -132,9 +132,10 @@ export function mountEventRoutes(app: FastifyInstance, options: EventRoutesOptio
       const stream = openStream(request, reply, MAX_BUFFERED_BYTES.upload, {
         onClose: () => subscription.close(),
         // In case the last event was lost with the process that should have told it.
-        onBeat: () => void endIfOver().catch(() => {}),
+        onBeat: () => void tellEnd().catch(() => {}),
       });
-      const endIfOver = async (): Promise<void> => {
+      /** If it is over: what became of it, with all that is known now. */
+      const tellEnd = async (): Promise<void> => {
         const now = await findRecord(id);
         if (!FINAL_STATES.has(now.state)) return;
         stream.send({ event: 'state', data: await present(request, now) });
@@ -146,7 +147,10 @@ export function mountEventRoutes(app: FastifyInstance, options: EventRoutesOptio
       stream.send({ id: isUpToDate ? undefined : newestId, event: 'state', data: state });
       subscription.follow(stream, (event) => {
         stream.send(toMessage(event));
-        if (FINAL_STATES.has(event.type)) stream.end();
+        if (FINAL_STATES.has(event.type))
+          tellEnd()
+            .finally(() => stream.end())
+            .catch(() => {});
       });
       if (isOver) stream.end();
       return reply;

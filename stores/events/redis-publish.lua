@@ -7,7 +7,7 @@
 -- ARGV[4…] pairs: 1 (kept) or 0 (only told), and the event as JSON
 --
 -- Tells a text: a line with the id of the newest event before these ('0-0': none), then a line for each of them: its
--- id ('-' when it is not kept), a space, the JSON. Returns nothing.
+-- id ('-' when it is not kept), a space, the JSON. Returns how many processes heard it (in a Cluster: at this node).
 
 local stream = KEYS[1]
 local newest = redis.call('XREVRANGE', stream, '+', '-', 'COUNT', 1)
@@ -25,4 +25,4 @@ if hasKept then
   local now = redis.call('TIME')
   redis.call('XTRIM', stream, 'MINID', string.format('%.0f', now[1] * 1000 - ARGV[3]))
 end
-redis.call('PUBLISH', ARGV[1], table.concat(lines, '\n'))
+return redis.call('PUBLISH', ARGV[1], table.concat(lines, '\n'))

@@ -26,6 +26,8 @@ export interface RedisEventLogOptions {
 
 /** Redis does nothing else while a script runs. */
 const MAX_BATCH = 200;
+/** When nobody listened anywhere, progress is not even sent for so long. */
+const DEAF_MS = 2_000;
 
 export function createRedisEventLog({
   redis,
@@ -38,11 +40,15 @@ export function createRedisEventLog({
   const feed = createEventFeed(subscriber, stream, `${base}:told`);
   let batch: Batch | undefined;
   let isClosed = false;
+  let deafUntilMs = Number.NEGATIVE_INFINITY;
 
   function send({ args, sent }: Batch): void {
     redis
       .run(script, [`${base}:log`], [`${base}:told`, KEEP_EVENTS, KEEP_EVENTS_MS, ...args])
-      .then(() => sent.resolve(), sent.reject);
+      .then((receivers) => {
+        if (receivers === 0 && !redis.isCluster) deafUntilMs = performance.now() + DEAF_MS;
+        sent.resolve();
+      }, sent.reject);
   }
 
   function flush(): void {
@@ -53,6 +59,7 @@ export function createRedisEventLog({
   return {
     publish(event) {
       if (isClosed) return Promise.reject(closed());
+      if (event.type === 'progress' && performance.now() < deafUntilMs) return Promise.resolve();
       if (batch === undefined) {
         batch = { args: [], sent: Promise.withResolvers() };
         setImmediate(flush);
@@ -86,6 +93,7 @@ export function createRedisEventLog({
         },
         onGap,
       );
+      deafUntilMs = Number.NEGATIVE_INFINITY;
       const subscription = {
         isReset: false,
         lastId: isStreamId(listening.sinceId) ? listening.sinceId : undefined,
