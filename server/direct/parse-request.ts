@@ -37,8 +37,13 @@ export function parseDirectRequest(kind: DirectKind, given: unknown): DirectRequ
       declaredDigest: declared === null ? undefined : { algorithm: 'sha-256', hex: declared },
     },
     partSize: readCount(fields, 'partSize'),
-    method: readText(fields, 'method')?.toUpperCase() === 'PUT' ? 'PUT' : 'POST',
+    method: readMethod(fields),
   };
+}
+
+/** How a client wants to send a single object, where it says so. Throws HttpError invalid_request. */
+export function parseMethod(query: unknown): DirectRequest['method'] {
+  return readMethod(fieldsOf(query));
 }
 
 /** `{parts: [{PartNumber, ETag}, …]}`. Throws HttpError invalid_request. */
@@ -99,6 +104,10 @@ function readCount(fields: Fields, name: string): number | undefined {
   const count = typeof value === 'string' && /^\d{1,16}$/.test(value) ? Number(value) : value;
   if (typeof count === 'number' && Number.isSafeInteger(count) && count >= 0) return count;
   throw invalid(`${name} must be a number of bytes.`);
+}
+
+function readMethod(fields: Fields): DirectRequest['method'] {
+  return readText(fields, 'method')?.toUpperCase() === 'PUT' ? 'PUT' : 'POST';
 }
 
 function readText(fields: Fields, name: string): string | undefined {

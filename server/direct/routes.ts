@@ -12,6 +12,7 @@ import {
   type DirectRequest,
   parseDirectRequest,
   parseKey,
+  parseMethod,
   parseNamedParts,
   parsePartNumbers,
 } from './parse-request.ts';
@@ -130,10 +131,7 @@ function mountUploads(
   scope.post('/params', (request) => giveForm(request, request.body));
   scope.get<UploadRoute>('/params/:uploadId', async (request) => {
     const upload = await authorizedFor('single', request);
-    const { method } = parseDirectRequest('single', {
-      method: (request.query as { method?: unknown }).method,
-    });
-    return formAnswer(upload, request.params.uploadId, method);
+    return formAnswer(upload, request.params.uploadId, parseMethod(request.query));
   });
   scope.post<UploadRoute>('/params/:uploadId/complete', async (request) => {
     const upload = await authorizedFor('single', request);

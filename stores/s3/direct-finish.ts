@@ -4,6 +4,7 @@ import { objectAttributes } from './attributes.ts';
 import type { StoreContext } from './context.ts';
 import { layoutOf, mismatch } from './direct-state.ts';
 import { pause } from './environment.ts';
+import type { UploadInfo } from './info.ts';
 import { isS3Failure, type ListedPart } from './port.ts';
 import { toStoreError } from './retry.ts';
 import { type GridState, headOriginal, headStaged } from './state.ts';
@@ -30,40 +31,58 @@ export async function sealDirect(context: StoreContext, state: GridState): Promi
   state.offset = sealed.size;
 }
 
-function stagedLayout(state: GridState): { size: number } {
-  const { info } = state.version;
+/** Of the staged object the seal names the content: another one of the same size is not what was sealed. */
+function stagedLayout(state: GridState): Pick<UploadInfo, 'size' | 'stagedEtag'> & { size: number } {
   // Declared as empty, it needs no object.
-  if (info.size === 0) return { size: 0 };
-  if (state.stagedSize === undefined) throw mismatch('no object of the declared size is there');
-  return { size: state.stagedSize };
+  if (state.version.info.size === 0) return { size: 0 };
+  if (state.staged === undefined) throw mismatch('no object of the declared size is there');
+  return { size: state.staged.size, stagedEtag: state.staged.etag };
 }
 
 /**
- * Takes the seal back: after it, and before S3 put the parts together, the client replaced some by others. Without
- * this the upload could neither be completed nor expire.
+ * Takes the seal back: after it, and before the original was made, the client replaced what had arrived by something
+ * else. Without this the upload could neither be completed nor expire. Only for who holds the lock, on the very info
+ * object that was seen, and while there is no original.
  */
-export async function breakSeal(context: StoreContext, state: GridState): Promise<StoreError> {
-  state.version = await context.infos.change(state.version, (info) => {
-    if (info.state !== 'finishing' || info.direct === undefined) return undefined;
-    return { ...info, size: info.direct.size, partSize: null, state: 'open' };
+export async function breakSeal(
+  context: StoreContext,
+  state: GridState,
+  lock: UploadLock,
+): Promise<StoreError> {
+  const { info } = state.version;
+  if ((await headOriginal(context, info.id)) !== undefined || lock.lost.aborted) return changed();
+  state.version = await context.infos.change(state.version, (newest) => {
+    if (newest.version !== info.version) throw changed();
+    return {
+      ...newest,
+      size: info.direct?.size ?? null,
+      partSize: null,
+      stagedEtag: undefined,
+      state: 'open',
+    };
   });
   return mismatch('what had arrived was replaced while the upload was being completed');
 }
 
+function changed(): StoreError {
+  return new StoreError('store_unavailable', 'the upload changed while it was being completed');
+}
+
 /**
  * Makes the staged object the original. A client can send its object again for as long as its URL is valid, so the
- * original is another one, which only we can write: a copy of what has the recorded size, named by its entity tag.
+ * original is another one, which only we can write: a copy of what was sealed, whoever makes it and however late.
  */
 export async function copyStaged(context: StoreContext, state: GridState, lock: UploadLock): Promise<void> {
   const { s3, keys, environment, retry } = context;
-  const { id, size, rawMetadata } = state.version.info;
+  const { id, size, stagedEtag, rawMetadata } = state.version.info;
+  let isReplaced = false;
   for (let attempt = 1; attempt <= COPY_ATTEMPTS; attempt += 1) {
     if (lock.lost.aborted) {
       throw new StoreError('lock_lost', 'the lock was lost while the upload was being completed');
     }
     const staged = await headStaged(context, id);
-    if (staged === undefined) break;
-    if (staged.size !== size) throw await breakSeal(context, state);
+    isReplaced = staged !== undefined && staged.etag !== stagedEtag;
+    if (staged === undefined || isReplaced) break;
     try {
       const source = { key: keys.staged(id), etag: staged.etag };
       await s3.copyObject(source, keys.original(id), objectAttributes(rawMetadata));
@@ -75,11 +94,10 @@ export async function copyStaged(context: StoreContext, state: GridState, lock: 
     }
   }
   const original = await headOriginal(context, id);
+  if (original === undefined && isReplaced) throw await breakSeal(context, state, lock);
   if (original === undefined) throw new StoreError('store_unavailable', 'the original is not there yet');
   if (original.size !== size) {
-    // The service ignored the entity tag, and the object had been replaced: nobody has seen this copy.
-    await s3.deleteObject(keys.original(id)).catch(() => undefined);
-    throw await breakSeal(context, state);
+    throw new StoreError('upload_damaged', `the original of ${id} has the wrong size`);
   }
   // What fails here, or is sent once more, is left to the sweep.
   await s3.deleteObject(keys.staged(id)).catch(() => undefined);

@@ -34,7 +34,7 @@ export function stagedState(version: InfoVersion, staged: ObjectHead | undefined
     deadTails: [],
     offset: isUsable ? staged.size : 0,
     isComplete: false,
-    ...(isUsable ? { stagedSize: staged.size } : {}),
+    ...(isUsable ? { staged } : {}),
   };
 }
 

@@ -78,7 +78,7 @@ async function putTogether(context: StoreContext, state: GridState, lock: Upload
     if (lock.lost.aborted && rules.lostLockIsFinal) throw lockLost();
     if (rules.checkBeforeComplete) {
       const missing = findWrongPart(state.version.info, parts);
-      if (missing !== undefined && info.direct !== undefined) throw await breakSeal(context, state);
+      if (missing !== undefined && info.direct !== undefined) throw await breakSeal(context, state, lock);
       if (missing !== undefined) {
         throw new StoreError('store_unavailable', `part ${missing} is not there with its right size`);
       }

@@ -188,7 +188,7 @@ function toStoredUpload(state: GridState): StoredUpload {
   const isKept = info.state === 'finishing' && !isPartialUpload(info.concat ?? undefined);
   const upload = new StoredUpload({
     id: info.id,
-    size: info.size ?? state.stagedSize,
+    size: info.size ?? state.staged?.size,
     offset: state.offset,
     rawMetadata: info.rawMetadata ?? undefined,
     concat: info.concat ?? undefined,

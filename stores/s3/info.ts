@@ -15,7 +15,7 @@ export type InfoState = 'open' | 'finishing' | 'gone';
 
 /**
  * The info object `<prefix><id>.info`, JSON. `size`, `partSize` and `multipartId` are each set once; those of a direct
- * upload with its seal, which can be broken again.
+ * upload with its seal, which can be broken again (`direct-finish.ts`).
  */
 export interface UploadInfo {
   format: 1;
@@ -31,6 +31,8 @@ export interface UploadInfo {
   direct?: DirectDeclaration;
   /** Where the original is, if it is an object that was there before. */
   imported?: ImportedObject;
+  /** The entity tag of the staged object that was sealed. */
+  stagedEtag?: string | undefined;
   declaredDigest: Digest | null;
   createdAtMs: number;
   /** When it expires if it stays unfinished; null: never. */

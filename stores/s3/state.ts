@@ -27,8 +27,8 @@ export interface GridState {
   deadTails: string[];
   offset: number;
   isComplete: boolean;
-  /** Bytes of a direct upload's staged object, where its length was not declared. */
-  stagedSize?: number;
+  /** A direct upload's staged object, unless it has another length than was declared. */
+  staged?: ObjectHead;
 }
 
 export function gridOf(info: UploadInfo): Grid {

@@ -166,6 +166,24 @@ describe('S3 in trouble', () => {
     await expectStored(upload.id, content);
   });
 
+  it('a small file that is replaced after the seal breaks it: nothing is stuck', async () => {
+    const { body } = await call<FormAnswer>(server, 'POST', '/params', { filename: 'a' });
+    const path = `/params/${body.uploadId}/complete?${new URLSearchParams({ key: body.key })}`;
+    const [first, second] = [randomBytes(5000), randomBytes(5001)];
+    await postForm(body, first);
+    let hasReplaced = false;
+    proxy.fault = ({ operation, key }) => {
+      // The one who seals it writes this; the copy comes after.
+      if (operation !== 'PutObject' || !key.endsWith(`${body.id}.info`) || hasReplaced) return undefined;
+      hasReplaced = true;
+      return { kind: 'wait', until: postForm(body, second) };
+    };
+    // 200: it was the sweep that had sealed it, and this request came after that.
+    expect([200, 409]).toContain((await call(server, 'POST', path)).status);
+    await expectStored(body.id, second);
+    expect(hasReplaced).toBe(true);
+  });
+
   it('a part that is replaced after the seal breaks it: nothing is stuck', async () => {
     const content = randomBytes(2 * PART_BYTES);
     const upload = await createMultipart(server);
@@ -177,7 +195,7 @@ describe('S3 in trouble', () => {
       if (operation !== 'CompleteMultipartUpload' || !isFirst) return undefined;
       isFirst = false;
       replaced = fetch(url, { method: 'PUT', body: 'shorter' });
-      return { kind: 'delay', ms: 500 };
+      return { kind: 'wait', until: replaced };
     };
     const refused = await complete<{ error: { code: string } }>(server, upload, parts);
     expect((await replaced)?.status).toBe(200);

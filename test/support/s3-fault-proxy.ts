@@ -16,13 +16,14 @@ export interface S3Call {
 
 /**
  * What goes wrong. `status`: an error answer, `before` the call reached S3 or `after` it took effect. `reset`: the
- * connection breaks. `delay`: S3 is slow. `truncate`: the answer breaks off after so many bytes. `late`: the
+ * connection breaks. `delay`: S3 is slow. `wait`: the call reaches S3 only when something else has happened. `truncate`: the answer breaks off after so many bytes. `late`: the
  * client gets 504 now and the call takes effect only when the returned release is called.
  */
 export type Fault =
   | { kind: 'status'; status: number; when: 'before' | 'after' }
   | { kind: 'reset'; when: 'before' | 'after' }
   | { kind: 'delay'; ms: number }
+  | { kind: 'wait'; until: Promise<unknown> }
   | { kind: 'truncate'; bytes: number }
   | { kind: 'late'; until: Promise<void> };
 
@@ -71,6 +72,7 @@ export async function startS3FaultProxy(target: string): Promise<S3FaultProxy> {
       return sendError(response, call, 504);
     }
     if (fault?.kind === 'delay') await new Promise((resolve) => setTimeout(resolve, fault.ms));
+    if (fault?.kind === 'wait') await fault.until.catch(() => undefined);
     let upstream: Awaited<ReturnType<typeof forward>>;
     try {
       upstream = await forward(request, body);
