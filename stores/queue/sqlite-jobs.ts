@@ -36,6 +36,9 @@ export interface SqliteJobsOptions {
   onCommitFailed?: ((error: StoreError, lostWrites: number) => void) | undefined;
 }
 
+/** Looking for old jobs reads all those that were given up. */
+const FORGET_EVERY = 100;
+
 /** What was added while the job ran replaces what it ran with. */
 const CLEAR_AGAIN = '"againData" = NULL, "againAtMs" = NULL';
 const NEWEST_DATA = `"data" = coalesce("againData", "data"), ${CLEAR_AGAIN}`;
@@ -93,6 +96,7 @@ export function createSqliteJobs({ db, path, clock, onCommitFailed }: SqliteJobs
   const changes = (write: () => { changes: number | bigint }): boolean =>
     Number(transaction.write(write).changes) > 0;
 
+  let givenUpJobs = 0;
   function settle(id: string, kind: string, outcome: Outcome): void {
     const nowMs = clock.now();
     switch (outcome.end) {
@@ -108,7 +112,9 @@ export function createSqliteJobs({ db, path, clock, onCommitFailed }: SqliteJobs
       case 'givenUp':
         if (changes(() => runAgain.run(id))) return;
         changes(() => giveUp.run(nowMs, reasonOf(outcome.error), id));
-        changes(() => forgetOld.run(kind, nowMs - KEEP_GIVEN_UP_MS, KEEP_GIVEN_UP_JOBS));
+        if (givenUpJobs++ % FORGET_EVERY === 0) {
+          changes(() => forgetOld.run(kind, nowMs - KEEP_GIVEN_UP_MS, KEEP_GIVEN_UP_JOBS));
+        }
     }
   }
 
