@@ -17,6 +17,10 @@ export function decodingError(error: unknown): ProcessorError {
       cause: error,
     });
   }
+  // More channels than a picture has, or a compression that this libtiff or libheif was built without.
+  if (/channel limit|not configured|not been built in/.test(text)) {
+    return new ProcessorError('unsupported', 'This kind of image cannot be decoded here.', { cause: error });
+  }
   // Clients see the message: local paths are none of their business.
   const detail = text
     .split('\n')
