@@ -2,14 +2,17 @@ import { randomBytes } from 'node:crypto';
 import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { HeadObjectCommand } from '@aws-sdk/client-s3';
+import { CreateBucketCommand, HeadObjectCommand } from '@aws-sdk/client-s3';
 import { afterAll, expect, inject, it } from 'vitest';
 import { openS3Previews } from '../../stores/previews/s3.ts';
 import type { PreviewStore } from '../../stores/previews/types.ts';
 import { StoredUpload } from '../../stores/types.ts';
 import { newUploadId } from '../../stores/upload-id.ts';
 import { previewStoreContract } from '../contracts/preview-store.ts';
+import { startMediaApp } from '../support/media-app.ts';
 import { openTestBucket } from '../support/s3-bucket.ts';
+import { startS3FaultProxy } from '../support/s3-fault-proxy.ts';
+import { request } from '../support/tus.ts';
 
 const service = inject('s3');
 
@@ -61,6 +64,64 @@ it('stores a type, and a year of immutable caching', async () => {
   const head = await bucket.client.send(new HeadObjectCommand({ Bucket: service.bucket, Key }));
   expect(head.ContentType).toBe('image/webp');
   expect(head.CacheControl).toBe('public, max-age=31536000, immutable');
+});
+
+it('is encrypted as uploads are, has no storage class, and is stored again after a passing failure', async () => {
+  const proxy = await startS3FaultProxy(service.endpoint);
+  const options = { endpoint: proxy.endpoint, sse: 'AES256', storageClass: 'STANDARD', retryDelayMs: 10 };
+  const store = openS3Previews(bucket.options(options));
+  try {
+    const id = newUploadId();
+    const path = join(directory, 'encrypted');
+    await writeFile(path, 'bytes of a preview');
+    let failures = 2;
+    proxy.fault = ({ operation }) => {
+      if (operation !== 'PutObject' || failures === 0) return undefined;
+      failures -= 1;
+      return failures === 1
+        ? { kind: 'status', status: 503, when: 'before' }
+        : { kind: 'reset', when: 'after' };
+    };
+    await store.put(id, { name: 'preview-00.webp', contentType: 'image/webp', size: 18 }, path);
+    await store.putManifest(id, '{}', ['preview-00.webp']);
+    const puts = proxy.calls.filter(({ operation }) => operation === 'PutObject');
+    expect(puts.map(({ status }) => status)).toEqual([503, 0, 200, 200]);
+    for (const { headers } of puts) {
+      expect(headers['x-amz-server-side-encryption']).toBe('AES256');
+      expect(headers['x-amz-storage-class']).toBeUndefined();
+    }
+    await (await store.open(id, 'preview-00.webp')).close();
+  } finally {
+    await store.close();
+    await proxy.close();
+  }
+});
+
+it('has a bucket of its own where one is configured', async () => {
+  const own = `previews-${randomBytes(6).toString('hex')}`;
+  await bucket.client.send(new CreateBucketCommand({ Bucket: own }));
+  process.env.AWS_ACCESS_KEY_ID = service.accessKeyId;
+  process.env.AWS_SECRET_ACCESS_KEY = service.secretAccessKey;
+  const server = await startMediaApp({
+    LANDFALL_STORE: 's3',
+    LANDFALL_S3_BUCKET: service.bucket,
+    LANDFALL_S3_PREVIEW_BUCKET: own,
+    LANDFALL_S3_ENDPOINT: service.endpoint,
+    LANDFALL_S3_PROVIDER: 'ceph',
+    LANDFALL_S3_PREFIX: `${bucket.prefix}own/`,
+  });
+  try {
+    const id = await server.upload(Buffer.from('the original'));
+    const [preview] = await server.addPreviews(id, [
+      { variant: 'preview', contentType: 'image/webp', bytes: Buffer.from('the preview') },
+    ]);
+    expect((await request('GET', `${server.origin}/media/${id}`)).body.toString()).toBe('the preview');
+    const Key = `${bucket.prefix}own/previews/${id}/${preview?.name}`;
+    await bucket.client.send(new HeadObjectCommand({ Bucket: own, Key }));
+    expect((await bucket.keys()).filter((key) => key.includes(`previews/${id}`))).toEqual([]);
+  } finally {
+    await server.close();
+  }
 });
 
 it('signs a URL that serves the bytes under the headers that were asked for, until it expires', async () => {
