@@ -16,6 +16,7 @@ import {
   parseNamedParts,
   parsePartNumbers,
 } from './parse-request.ts';
+import { createDirectProgress } from './progress.ts';
 import { type SignServices, signParts, signSingle, singleExpiryMs } from './sign.ts';
 import { opensUpload, parseDirectToken } from './token.ts';
 import { createDirectWatch, type DirectWatch } from './watch.ts';
@@ -85,6 +86,7 @@ function mountUploads(
   const { catalog, policy } = services;
   const signing: SignServices = { catalog, policy, direct, urlExpiryMs };
   const expires = Math.floor(urlExpiryMs / 1000);
+  const progress = createDirectProgress(services);
 
   async function authorized(request: FastifyRequest<UploadRoute>): Promise<DirectUpload> {
     const key = parseKey(request.query);
@@ -156,6 +158,7 @@ function mountUploads(
     const upload = await authorizedFor('multipart', request);
     const numbers = parsePartNumbers((request.query as { partNumbers?: unknown }).partNumbers);
     const signed = await signParts(signing, upload, numbers);
+    progress.note(upload.id);
     const presignedUrls = Object.fromEntries(numbers.map((number, index) => [number, signed[index]?.url]));
     return { presignedUrls, expires };
   });
@@ -164,6 +167,7 @@ function mountUploads(
     async (request) => {
       const upload = await authorizedFor('multipart', request);
       const [signed] = await signParts(signing, upload, [partNumberOf(request.params.partNumber)]);
+      progress.note(upload.id);
       return { ...signed, expires };
     },
   );

@@ -128,7 +128,11 @@ export function createSweeper(options: SweeperOptions): Sweeper {
       return false;
     }
     if (upload.isFull) return finish(id);
-    if (upload.offset !== offset) await catalog.update(id, { offset: upload.offset, updatedAtMs: now() });
+    if (upload.offset !== offset) {
+      // Unless it was completed meanwhile.
+      const patch = { offset: upload.offset, updatedAtMs: now() };
+      await catalog.transition(id, 'receiving', 'receiving', patch);
+    }
     return false;
   }
 
