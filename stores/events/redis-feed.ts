@@ -27,6 +27,8 @@ const START_TIMEOUT_MS = 3_000;
 /** A message that got lost on its way, and that no other followed, is noticed after so long at the latest. */
 const LOOK_INTERVAL_MS = 10_000;
 const RETRY_MS = 500;
+/** Messages that wait while older events are being read. */
+const MAX_HELD = 10_000;
 
 /**
  * Follows the channel as long as somebody listens. A message names the event before its own: one that does not
@@ -60,7 +62,10 @@ export function createEventFeed(
 
     function onMessage(text: string): void {
       if (isCatchingUp) {
-        held.push(text);
+        // All but progress is in the stream, too.
+        if (held.push(text) < MAX_HELD) return;
+        held.length = 0;
+        isOutOfDate = true;
         return;
       }
       if (toldId === undefined) return; // what it tells is in the stream when we begin to look there

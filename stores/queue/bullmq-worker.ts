@@ -1,5 +1,6 @@
 import { type Job as BullJob, UnrecoverableError, WaitingError, Worker } from 'bullmq';
 import type { Cluster, Redis } from 'ioredis';
+import { inTime } from '../redis/client-care.ts';
 import { reasonOf, runAttempt } from './attempt.ts';
 import { type BullJobData, type BullJobs, fromBullId } from './bullmq-jobs.ts';
 import type { JobHandler, JobWorker, WorkOptions } from './types.ts';
@@ -44,8 +45,9 @@ export function createBullWorker(options: BullWorkerOptions): JobWorker {
   async function attempt(bullJob: BullJob<BullJobData>, token = '', lost?: AbortSignal): Promise<void> {
     const id = fromBullId(bullJob.id ?? '');
     const note = await jobs.readNote(id);
+    // BullMQ's own commands wait for as long as Redis is away; what the end of a worker waits for must not.
     if (note !== undefined) {
-      await bullJob.updateData({ ...bullJob.data, data: note.data });
+      await inTime(bullJob.updateData({ ...bullJob.data, data: note.data }));
       await jobs.dropNote(id);
     }
     const job = {
@@ -66,7 +68,7 @@ export function createBullWorker(options: BullWorkerOptions): JobWorker {
         throw new UnrecoverableError(reasonOf(outcome.error));
       case 'interrupted':
         // Without the lease it is not ours to give back any more.
-        await bullJob.moveToWait(token).catch(onError);
+        await inTime(bullJob.moveToWait(token)).catch(onError);
         throw new WaitingError();
     }
   }

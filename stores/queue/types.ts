@@ -2,7 +2,7 @@
 export interface Job {
   /**
    * Says what is to be done and to what, such as `finish:<upload>`: asking twice for the same work is one job.
-   * Letters, digits and `: . _ -`, at most 200.
+   * Letters, digits and `: . _ -`, at most 200. An id belongs to one kind.
    */
   id: string;
   /** Which handler does it. */
@@ -35,7 +35,10 @@ export interface WorkOptions {
    * handler gives signs by itself).
    */
   leaseMs: number;
-  /** Told once about each job that was given up: too many attempts, or a TerminalJobError. */
+  /**
+   * Told about each job that is given up: too many attempts, or a TerminalJobError. Once, but for a crash in the
+   * middle of it; when it rejects, the job is tried again (past `maxAttempts` only this is), and it is told again.
+   */
   onGivenUp?: (job: Job, error: unknown) => Promise<void>;
 }
 

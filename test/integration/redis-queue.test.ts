@@ -102,10 +102,15 @@ describe('jobs in Redis', () => {
       await queue.add({ id: 'waits', kind: 'late' });
       await server.kill();
       const done: string[] = [];
-      const worker = queue.work('late', options, async ({ id }) => void done.push(id));
+      const worker = queue.work('late', options, async ({ id }, signal) => {
+        done.push(id);
+        if (id === 'held') await sleep(60_000, undefined, { signal });
+      });
       await sleep(100);
       await server.restart();
       await until(() => done.length === 1, 15_000);
+      await until(() => queue.add({ id: 'held', kind: 'late' }).catch(() => false));
+      await until(() => done.length === 2);
       await server.kill();
       await worker.close();
       const second = queue.work('late', options, async () => {});
