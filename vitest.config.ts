@@ -1,10 +1,15 @@
+import { availableParallelism } from 'node:os';
 import { defineConfig } from 'vitest/config';
+
+/** Most tests wait for servers more than they compute; more than four at once would be a test of the machine. */
+const WORKERS = Math.min(4, Math.max(2, availableParallelism()));
 
 /** What both projects share. */
 const COMMON = { testTimeout: 20_000, hookTimeout: 60_000 };
 
 export default defineConfig({
   test: {
+    maxWorkers: WORKERS,
     projects: [
       {
         test: {
