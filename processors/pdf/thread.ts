@@ -1,4 +1,5 @@
 import { once } from 'node:events';
+import { extname } from 'node:path';
 import { Worker } from 'node:worker_threads';
 import { ProcessorError } from '../types.ts';
 import type { DrawnPage } from './pdfium.ts';
@@ -20,7 +21,7 @@ const THREAD_HEAP_MIB = 64;
 
 /** Nothing is waited for any more once `signal` aborts, whatever the thread does: `end` stops it in the middle. */
 export function startPdfThread(data: PdfWorkerData, signal: AbortSignal): PdfThread {
-  const worker = new Worker(new URL('./worker.ts', import.meta.url), {
+  const worker = new Worker(new URL(`worker${extname(import.meta.url)}`, import.meta.url), {
     workerData: data,
     resourceLimits: { maxOldGenerationSizeMb: THREAD_HEAP_MIB },
     env: {},
