@@ -17,6 +17,8 @@ import { createWorkPlan, type WorkPlan } from './work-plan.ts';
 
 /** Where there is no lock service that says how long a dead process holds on to things. */
 const EMBEDDED_LEASE_MS = 30_000;
+/** A record in work is touched once in a lease. */
+const LOST_AFTER_LEASES = 4;
 
 export interface PipelineParts {
   backend: Pick<Backend, 'store' | 'catalog' | 'locker' | 'previews' | 'queue' | 'events'>;
@@ -73,6 +75,7 @@ export function assemblePipeline(config: Config, parts: PipelineParts): Assemble
     scratch,
     maxInputBytes,
     rejectedRetentionMs: config.rejectedRetentionMs,
+    heartbeatMs: jobLeaseMs(config),
     removeOrphans: (uploadId) => orphans.remove(uploadId),
     log,
   });
@@ -82,7 +85,17 @@ export function assemblePipeline(config: Config, parts: PipelineParts): Assemble
     announcer,
     pipeline,
     job,
-    sweep: createPipelineSweep({ store, locker, catalog, previews, pipeline, orphans, scratch, log }),
+    sweep: createPipelineSweep({
+      store,
+      locker,
+      catalog,
+      previews,
+      pipeline,
+      orphans,
+      scratch,
+      lostAfterMs: LOST_AFTER_LEASES * jobLeaseMs(config),
+      log,
+    }),
     digestOf: config.verifyWhen === 'finish' ? undefined : digestOf,
     start() {
       if (config.role === 'api') return;

@@ -13,9 +13,6 @@ import type { Scratch } from './scratch.ts';
 import type { WorkPlan } from './work-plan.ts';
 import { openWorkingCopy, type WorkingCopy } from './working-copy.ts';
 
-/** A record that is worked on says so this often: the sweep takes a silent one for lost. */
-const HEARTBEAT_MS = 30_000;
-
 export interface FinishJobOptions {
   store: UploadStore;
   catalog: UploadCatalog;
@@ -27,6 +24,8 @@ export interface FinishJobOptions {
   /** Bytes of the largest original of which previews are made. */
   maxInputBytes: number;
   rejectedRetentionMs: number;
+  /** A record that is worked on says so this often: the sweep takes a silent one for lost. */
+  heartbeatMs: number;
   /** Removes the previews of an upload that is not there any more. */
   removeOrphans: (uploadId: string) => Promise<unknown>;
   log: FastifyBaseLogger;
@@ -50,7 +49,7 @@ export interface FinishJob {
  */
 export function createFinishJob(options: FinishJobOptions): FinishJob {
   const { store, catalog, plan, hooks, announcer, hasher, scratch, log } = options;
-  const { maxInputBytes, rejectedRetentionMs, removeOrphans, now = Date.now } = options;
+  const { maxInputBytes, rejectedRetentionMs, heartbeatMs, removeOrphans, now = Date.now } = options;
 
   async function run(job: Job, signal: AbortSignal): Promise<void> {
     const id = uploadIdOf(job);
@@ -62,7 +61,7 @@ export function createFinishJob(options: FinishJobOptions): FinishJob {
     if (begun === undefined) return concludeElsewhere(id);
     const heartbeat = setInterval(() => {
       catalog.update(id, { updatedAtMs: now() }).catch(() => {});
-    }, HEARTBEAT_MS);
+    }, heartbeatMs);
     heartbeat.unref();
     try {
       await work(begun, job, signal);

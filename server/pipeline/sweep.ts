@@ -8,8 +8,6 @@ import type { Orphans } from './orphans.ts';
 import type { Pipeline } from './pipeline.ts';
 import type { Scratch } from './scratch.ts';
 
-/** A record that was not touched for so long, though it is worked on or about to be, may have lost its job. */
-export const LOST_AFTER_MS = 2 * 60 * 1000;
 /** Longer than any job waits between two attempts, or for those before it on a busy day. */
 const GIVEN_UP_AFTER_MS = 6 * 3600 * 1000;
 const ORPHANS_INTERVAL_MS = 24 * 3600 * 1000;
@@ -22,20 +20,26 @@ export interface PipelineSweepOptions {
   pipeline: Pick<Pipeline, 'resubmit' | 'submitAnew'>;
   orphans: Orphans;
   scratch: Scratch;
+  /** A record that was not touched for so long, though it is worked on or about to be, may have lost its job. */
+  lostAfterMs: number;
   log: FastifyBaseLogger;
   now?: () => number;
 }
 
 export interface PipelineSweep {
-  /** Sees to it that every upload that waits for work has a job. @param untouchedMs for how long its record was not changed */
-  takeUpLost(untouchedMs: number, signal: AbortSignal): Promise<void>;
+  /**
+   * Sees to it that uploads that wait for work have a job: those whose records nobody has touched for a while, or
+   * `everything`, where no other process can be at work.
+   */
+  takeUpLost(signal: AbortSignal, everything?: boolean): Promise<void>;
   /** Removes what is left of rejected uploads, of crashed work, and of previews whose upload is gone. */
   tidy(signal: AbortSignal): Promise<void>;
 }
 
 /** What is swept after the last byte. Every step is safe to run twice and in several processes. */
 export function createPipelineSweep(options: PipelineSweepOptions): PipelineSweep {
-  const { store, locker, catalog, previews, pipeline, orphans, scratch, log, now = Date.now } = options;
+  const { store, locker, catalog, previews, pipeline, orphans, scratch, lostAfterMs, log } = options;
+  const now = options.now ?? Date.now;
 
   /** The evidence goes, and the record stays: its URL still says why. */
   async function removeEvidence({ id }: UploadRecord, signal: AbortSignal): Promise<void> {
@@ -50,12 +54,12 @@ export function createPipelineSweep(options: PipelineSweepOptions): PipelineSwee
   }
 
   return {
-    async takeUpLost(untouchedMs, signal) {
+    async takeUpLost(signal, everything = false) {
       for (const state of ['received', 'processing'] as const) {
         for await (const record of recordsIn(catalog, state, signal)) {
           const idleMs = now() - record.updatedAtMs;
           if (idleMs > GIVEN_UP_AFTER_MS) await pipeline.submitAnew(record);
-          else if (idleMs >= untouchedMs) await pipeline.resubmit(record);
+          else if (everything || idleMs >= lostAfterMs) await pipeline.resubmit(record);
         }
       }
     },

@@ -9,7 +9,7 @@ import type {
   UploadStore,
 } from '../../stores/types.ts';
 import type { Announcer } from '../pipeline/announcer.ts';
-import { LOST_AFTER_MS, type PipelineSweep } from '../pipeline/sweep.ts';
+import type { PipelineSweep } from '../pipeline/sweep.ts';
 import { CONCAT_REASONS, isPartialRecord } from './concat-records.ts';
 import type { Concatenator } from './concatenation.ts';
 import { DIRECT_REASON } from './direct-records.ts';
@@ -169,7 +169,7 @@ export function createSweeper(options: SweeperOptions): Sweeper {
         log.warn({ uploadId: record.id, error }, 'sweeping an upload failed');
       }
     }
-    await pipelineSweep.takeUpLost(LOST_AFTER_MS, stop.signal);
+    await pipelineSweep.takeUpLost(stop.signal);
     await pipelineSweep.tidy(stop.signal);
     for (const state of ['expired', 'aborted', 'rejected'] as const) {
       for await (const record of recordsIn(catalog, state, stop.signal)) {
@@ -285,8 +285,8 @@ export function createSweeper(options: SweeperOptions): Sweeper {
   return {
     start() {
       // Not by a claim: what this process was killed over waits for it, and submitting twice does no harm.
-      const untouchedMs = options.isShared ? LOST_AFTER_MS : 0;
-      inBackground(() => pipelineSweep.takeUpLost(untouchedMs, stop.signal), 'taking up lost work');
+      const takeUpLost = () => pipelineSweep.takeUpLost(stop.signal, !options.isShared);
+      inBackground(takeUpLost, 'taking up lost work');
       turn();
       timer = setInterval(turn, intervalMs);
       timer.unref();

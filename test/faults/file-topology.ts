@@ -1,3 +1,4 @@
+import { existsSync } from 'node:fs';
 import { mkdtemp, readdir, rm } from 'node:fs/promises';
 import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
@@ -10,7 +11,7 @@ const SERVER_FILES =
   /^(?:uploads|previews|spool|server\.lock(?:-journal)?|(?:catalog|jobs|events)\.db(?:-wal|-shm|-journal)?)$/;
 
 /** The embedded default: one process, files in a directory of their own, SQLite. */
-export async function createFileTopology(): Promise<Topology> {
+export async function createFileTopology(settings: Record<string, string> = {}): Promise<Topology> {
   const dataDir = await mkdtemp(join(tmpdir(), 'landfall-faults-'));
   const port = await quietPort();
   let server: RunningServer | undefined;
@@ -37,7 +38,7 @@ export async function createFileTopology(): Promise<Topology> {
       server = await startServer({
         dataDir,
         port,
-        env: { LANDFALL_LOG_LEVEL: 'warn', ...env },
+        env: { LANDFALL_LOG_LEVEL: 'warn', ...settings, ...env },
         ...(signal === undefined ? {} : { signal }),
       });
       isUp = true;
@@ -57,6 +58,10 @@ export async function createFileTopology(): Promise<Topology> {
       const missing = [...expected].filter((name) => !uploads.includes(name));
       if (missing.length > 0) throw new Error(`missing in the data directory: ${missing.join(', ')}`);
       return [...top, ...uploads.filter((name) => !expected.has(name)).map((name) => `uploads/${name}`)];
+    },
+    async storedPreviews(uploadId) {
+      const directory = join(dataDir, 'previews', uploadId);
+      return existsSync(directory) ? readdir(directory) : [];
     },
     output: () => output + (server?.output() ?? ''),
     async dispose() {

@@ -11,7 +11,9 @@ test('8 seeds of two processes over S3 and Redis, killed, with failing S3 calls:
       jobs: 2,
       createTopology: createS3Topology({ s3: inject('s3'), redis }),
     });
-    const failures = results.filter((result) => result.failure !== undefined).map(describeFailure);
+    const failures = results
+      .filter((result) => result.failure !== undefined)
+      .map((result) => describeFailure(result));
     expect(failures.join('\n\n')).toBe('');
     expect(results).toHaveLength(8);
     // A campaign in which nothing goes wrong proves nothing.

@@ -8,7 +8,9 @@ test('25 seeds of killed servers and cut connections: every upload is byte-exact
     jobs: 3,
     createTopology: createFileTopology,
   });
-  const failures = results.filter((result) => result.failure !== undefined).map(describeFailure);
+  const failures = results
+    .filter((result) => result.failure !== undefined)
+    .map((result) => describeFailure(result));
   expect(failures.join('\n\n')).toBe('');
   expect(results).toHaveLength(25);
   // A campaign in which nothing goes wrong proves nothing.

@@ -18,7 +18,7 @@ import { createRandom, type Random } from './random.ts';
 import { startRoundRobinProxy } from './round-robin-proxy.ts';
 import type { CreateTopology, KillSignal, Topology } from './topology.ts';
 
-const PROCESSES = 2;
+const TWO_PROCESSES = ['all', 'all'] as const;
 /** Of all S3 calls, while uploads run. */
 const FAULT_PROBABILITY = 0.05;
 
@@ -42,17 +42,22 @@ export async function startS3Services(): Promise<S3Services & { stop(): Promise<
 /**
  * A fleet: two processes over one bucket and one Redis, behind a balancer without stickiness. Five of a hundred
  * S3 calls fail, before or after they took effect, while uploads run; every seed has a prefix of its own.
+ *
+ * @param roles LANDFALL_ROLE of each process; requests go to those that are no workers
  */
-export function createS3Topology({ s3, redis }: S3Services): CreateTopology {
-  return async () => {
+export function createS3Topology(
+  { s3, redis }: S3Services,
+  roles: readonly ('all' | 'api' | 'worker')[] = TWO_PROCESSES,
+): CreateTopology {
+  return async (settings = {}) => {
     const name = randomBytes(6).toString('hex');
     const prefix = `faults-${name}/`;
     const redisPrefix = `faults-${name}`;
     const random = createRandom(`s3 faults ${name}`);
     const dataDir = await mkdtemp(join(tmpdir(), 'landfall-fleet-'));
-    const ports = await quietPorts(PROCESSES);
+    const ports = await quietPorts(roles.length);
     const faultProxy = await startS3FaultProxy(s3.endpoint);
-    const balancer = await startRoundRobinProxy(ports);
+    const balancer = await startRoundRobinProxy(ports.filter((_port, index) => roles[index] !== 'worker'));
     const client = bucketClient(s3);
     const servers: (RunningServer | undefined)[] = ports.map(() => undefined);
     const isUp = ports.map(() => false);
@@ -90,7 +95,7 @@ export function createS3Topology({ s3, redis }: S3Services): CreateTopology {
     }
 
     return {
-      processCount: PROCESSES,
+      processCount: roles.length,
       hasFailingCalls: true,
       origin: `http://127.0.0.1:${balancer.port}`,
       async start(index, { signal, env } = {}) {
@@ -99,7 +104,7 @@ export function createS3Topology({ s3, redis }: S3Services): CreateTopology {
         servers[index] = await startServer({
           dataDir,
           port: ports[index] as number,
-          env: { ...environment, ...env },
+          env: { ...environment, LANDFALL_ROLE: roles[index] ?? 'all', ...settings, ...env },
           ...(signal === undefined ? {} : { signal }),
         });
         isUp[index] = true;
@@ -112,6 +117,11 @@ export function createS3Topology({ s3, redis }: S3Services): CreateTopology {
         return `${keys.length} keys of Redis`;
       },
       leftovers: (uploadIds) => leftoversInBucket(client, s3.bucket, prefix, uploadIds),
+      async storedPreviews(uploadId) {
+        const keys = `${prefix}previews/${uploadId}/`;
+        const listed = await client.send(new ListObjectsV2Command({ Bucket: s3.bucket, Prefix: keys }));
+        return (listed.Contents ?? []).map(({ Key = '' }) => Key.slice(keys.length));
+      },
       output: () => output + servers.map((server) => server?.output() ?? '').join(''),
       async dispose() {
         await Promise.all(ports.map((_port, index) => end(index, 'SIGKILL')));

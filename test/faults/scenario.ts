@@ -83,7 +83,7 @@ export async function runSeed(seed: number, createTopology: CreateTopology): Pro
 }
 
 /** Anything but the greeting at start, which is indented. */
-function isWorthReading(line: string): boolean {
+export function isWorthReading(line: string): boolean {
   return line !== '' && !/^ {2,}(?!at )/.test(line);
 }
 
@@ -167,7 +167,7 @@ async function listUploads(topology: Topology, state: string): Promise<ListedUpl
   return uploads;
 }
 
-async function within<T>(timeoutMs: number, work: Promise<T>): Promise<T> {
+export async function within<T>(timeoutMs: number, work: Promise<T>): Promise<T> {
   let timer: NodeJS.Timeout | undefined;
   const timeout = new Promise<never>((_resolve, reject) => {
     timer = setTimeout(() => reject(new Violation(`not done in ${timeoutMs} ms`)), timeoutMs);

@@ -28,10 +28,13 @@ export interface Topology {
   loseIndex(random: Random): Promise<string>;
   /** Names of everything that is stored and belongs neither to these uploads nor to the server itself. */
   leftovers(uploadIds: ReadonlySet<string>): Promise<string[]>;
+  /** Names of what is stored as previews of an upload, its manifest among them. */
+  storedPreviews(uploadId: string): Promise<string[]>;
   /** Everything that all processes wrote so far. */
   output(): string;
   /** Ends all processes and removes what they stored. */
   dispose(): Promise<void>;
 }
 
-export type CreateTopology = () => Promise<Topology>;
+/** @param env settings that all of its processes have beside its own */
+export type CreateTopology = (env?: Record<string, string>) => Promise<Topology>;
