@@ -123,7 +123,8 @@ export function mountEventRoutes(app: FastifyInstance, options: EventRoutesOptio
       }
       const isOver = FINAL_STATES.has(record.state);
       const isUpToDate = lastEventId !== undefined && !subscription.isReset;
-      if (isOver && isUpToDate && subscription.missed.length === 0) {
+      const hasMissed = subscription.missed.length > 0;
+      if (isOver && isUpToDate && !hasMissed) {
         subscription.close();
         // "a client can be told to stop reconnecting using the HTTP 204 No Content response code".
         return reply.code(204).header('cache-control', 'no-store').send();
@@ -152,7 +153,10 @@ export function mountEventRoutes(app: FastifyInstance, options: EventRoutesOptio
             .finally(() => stream.end())
             .catch(() => {});
       });
-      if (isOver) stream.end();
+      if (isOver) {
+        if (hasMissed) stream.send({ event: 'state', data: state });
+        stream.end();
+      }
       return reply;
     },
   );

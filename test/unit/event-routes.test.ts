@@ -139,7 +139,7 @@ describe('GET /uploads/:id/events', () => {
     setState('a', 'ready');
     const again = await open('/uploads/a/events', first.lastEventId());
     expect(await again.whenEnded).toBe('end');
-    expect(namesOf(again)).toEqual(['state', 'verified', 'preview', 'ready']);
+    expect(namesOf(again)).toEqual(['state', 'verified', 'preview', 'ready', 'state']);
     expect(again.events[0]?.id).toBeUndefined();
   });
 
