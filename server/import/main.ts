@@ -1,6 +1,7 @@
 /**
- * `node server/import/main.ts <prefix>`: makes uploads of objects that are in the bucket already, or of the files of a
- * directory. Exit codes: 0 everything was taken, 1 something was not, 78 the configuration or the call is wrong.
+ * `landfall import <prefix>` (`node server/import/main.ts`): makes uploads of objects that are in the bucket already,
+ * or of the files of a directory. Exit codes: 0 everything was taken, 1 something was not, 78 the configuration or the
+ * call is wrong.
  */
 import { parseArgs } from 'node:util';
 import { openBackend } from '../backend.ts';
@@ -8,7 +9,7 @@ import { CONFIG_EXIT_CODE, type Config, ConfigError, loadConfig } from '../confi
 import { createLog } from '../log.ts';
 import { type ImportCounts, importUploads } from './import-uploads.ts';
 
-const USAGE = `Usage: node server/import/main.ts <prefix> [--dry-run]
+const USAGE = `Usage: landfall import <prefix> [--dry-run]
 
 Makes uploads of what is there already: of the objects of the configured bucket whose keys start with <prefix>, or
 (with LANDFALL_STORE=file) of the files in the directory <prefix>. Nothing is moved or changed, and deleting such an
