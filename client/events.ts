@@ -36,6 +36,8 @@ export async function* followEvents(
     idleTimeoutMs: IDLE_TIMEOUT_MS,
   });
   try {
+    // "a client can be told to stop reconnecting using the HTTP 204 No Content response code": there is nothing more.
+    if (res.statusCode === 204) return;
     if (res.statusCode !== 200) {
       const body = await readText(res);
       expectStatus({ status: res.statusCode ?? 0, headers: res.headers, body }, 'follow it', 200);

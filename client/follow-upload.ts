@@ -11,7 +11,8 @@ const PROGRESS = 'progress';
 
 /**
  * An upload of somebody else, every time that something changes, until it is in a state that it does not leave. By
- * the server's events; from a server without them, by asking every second.
+ * the server's events; and by asking, when they are silent for a second (they tell of bytes on their way, not of
+ * everything that a request has left behind) or there are none.
  *
  * @throws ClientError
  */
@@ -22,12 +23,13 @@ export async function* followUpload(session: Session, idOrUrl: string): AsyncGen
     let upload = await showUpload(session, idOrUrl);
     yield upload;
     if (END_STATES.includes(upload.state)) return;
+    const events = followEvents(session, idOrUrl, lastId);
     try {
-      for await (const event of followEvents(session, idOrUrl, lastId)) {
+      for await (const event of orSilence(events, POLL_MS)) {
         retrier.progress();
-        lastId = event.id ?? lastId;
-        upload =
-          event.type === PROGRESS ? withProgress(upload, event.data) : await showUpload(session, idOrUrl);
+        if (event === 'silence' || event.type !== PROGRESS) upload = await showUpload(session, idOrUrl);
+        else upload = withProgress(upload, event.data);
+        if (event !== 'silence') lastId = event.id ?? lastId;
         yield upload;
         if (END_STATES.includes(upload.state)) return;
       }
@@ -37,6 +39,30 @@ export async function* followUpload(session: Session, idOrUrl: string): AsyncGen
       if (!hasNoEvents(error)) await retrier.failed(error);
       else await pause(session);
     }
+  }
+}
+
+/** What `events` gives, and a word whenever it gives nothing for so long. Ends it when its reader does. */
+async function* orSilence<T>(events: AsyncGenerator<T>, silenceMs: number): AsyncGenerator<T | 'silence'> {
+  let next = events.next();
+  try {
+    for (;;) {
+      const waited = new AbortController();
+      const silence = sleep(silenceMs, 'silence' as const, { signal: waited.signal });
+      silence.catch(() => {}); // an event came first
+      const result = await Promise.race([next, silence]);
+      waited.abort();
+      if (result === 'silence') {
+        yield result;
+        continue;
+      }
+      if (result.done === true) return;
+      yield result.value;
+      next = events.next();
+    }
+  } finally {
+    next.catch(() => {}); // what it fails of now is nobody's business
+    void events.return(undefined).catch(() => {});
   }
 }
 
