@@ -19,13 +19,17 @@ import { createMediaAccess, originalAddress } from './media/media-access.ts';
 import { openLinks } from './media/open-links.ts';
 import { mountMedia } from './media/routes.ts';
 import { createMediaSender } from './media/send-media.ts';
+import { registerGauges } from './metrics/gauges.ts';
+import { mountMetrics } from './metrics/routes.ts';
+import { watchDeliveries } from './metrics/watch-deliveries.ts';
 import { jobConcurrency, jobLeaseMs } from './pipeline/assemble.ts';
-import { createAdminGuard } from './plugins/admin.ts';
+import { createAdminGuard, type RequireAdmin } from './plugins/admin.ts';
 import { type Cors, createCors } from './plugins/cors.ts';
 import { mountHealth } from './plugins/health.ts';
 import { countRunningRequests } from './plugins/running-requests.ts';
 import { createServices } from './services.ts';
 import { answerClientError, mountTus, type TusMount } from './tus/mount.ts';
+import { createDirectReports, type DirectReports } from './uploads/direct-reports.ts';
 import { findRecord } from './uploads/find-record.ts';
 import { mountUploadRoutes, presentUpload } from './uploads/routes.ts';
 import type { UploadServices } from './uploads/upload-hold.ts';
@@ -107,13 +111,28 @@ export async function buildApp(config: Config, overrides: AppOverrides = {}): Pr
     );
   });
 
+  const requireAdmin = createAdminGuard({ isEnabled: config.isAdminServed, token: config.adminToken });
+  const directReports = createDirectReports();
+  const parts = { uploads, backend, requireAdmin, directReports, cors, log };
   // A worker takes no uploads and serves none.
-  const mounted =
-    config.role === 'worker' ? undefined : mountUploads(fastify, config, { uploads, backend, cors, log });
+  const mounted = config.role === 'worker' ? undefined : mountUploads(fastify, config, parts);
   mountHealth(fastify, {
     check: () => backend.check(),
     isDraining: () => active.isDraining,
   });
+  const { registry, meters } = services;
+  registerGauges(registry, {
+    catalog: backend.catalog,
+    queue: backend.queue,
+    receiving: () => active.size,
+    running: () => requests.count,
+    directReports,
+  });
+  watchDeliveries(fastify.server, meters, (url) => {
+    if (url.startsWith(`${config.basePath}/`)) return 'original';
+    return url.startsWith('/media/') ? 'media' : undefined;
+  });
+  mountMetrics(fastify, { registry, requireAdmin });
 
   const stopProgress = reportProgress(active, uploads.events);
 
@@ -158,6 +177,8 @@ export async function buildApp(config: Config, overrides: AppOverrides = {}): Pr
 interface UploadMountParts {
   uploads: UploadServices;
   backend: Backend;
+  requireAdmin: RequireAdmin;
+  directReports: DirectReports;
   cors: Cors;
   log: FastifyBaseLogger;
 }
@@ -174,9 +195,8 @@ interface UploadMount {
 function mountUploads(
   fastify: FastifyInstance,
   config: Config,
-  { uploads, backend, cors, log }: UploadMountParts,
+  { uploads, backend, requireAdmin, directReports, cors, log }: UploadMountParts,
 ): UploadMount {
-  const requireAdmin = createAdminGuard({ isEnabled: config.isAdminServed, token: config.adminToken });
   const { links, signer } = openLinks(config, backend);
   const access = createMediaAccess({
     signer,
@@ -199,6 +219,7 @@ function mountUploads(
     requireAdmin,
     links,
     maySign: access.maySign,
+    directReports,
     cors,
   });
   const events = mountEventRoutes(fastify, {

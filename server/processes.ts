@@ -1,5 +1,6 @@
 import cluster, { type Worker } from 'node:cluster';
 import type { FastifyBaseLogger } from 'fastify';
+import { answerMetricsRequests } from './metrics/cluster.ts';
 
 /** A process that dies sooner than this is not replaced at once: something is wrong with all of them. */
 const QUICK_DEATH_MS = 5_000;
@@ -82,6 +83,7 @@ export function runPrimary({ count, graceMs, log, onListening }: PrimaryOptions)
     end('SIGTERM');
   }
 
+  answerMetricsRequests();
   for (let index = 0; index < count; index += 1) start();
   process.on('SIGTERM', end);
   process.on('SIGINT', end);

@@ -1,8 +1,10 @@
 import type { FastifyBaseLogger } from 'fastify';
+import { Registry } from 'prom-client';
 import type { ProcessorHost } from '../processors/host.ts';
 import type { Backend } from './backend.ts';
 import type { Config } from './config.ts';
 import { createEventPublisher } from './events/publisher.ts';
+import { createMeters, type Meters } from './metrics/meters.ts';
 import type { Listener } from './pipeline/announcer.ts';
 import { type AssembledPipeline, assemblePipeline } from './pipeline/assemble.ts';
 import { createUploadPolicy } from './policy/upload-policy.ts';
@@ -29,13 +31,18 @@ export interface Services {
   /** What happens after the last byte. */
   afterwards: AssembledPipeline;
   sweeper: Sweeper;
+  meters: Meters;
+  /** Of everything that is measured in this process. */
+  registry: Registry;
 }
 
 /** Everything behind the routes, put together; nothing of it runs yet. */
 export function createServices(config: Config, parts: ServiceParts): Services {
   const { backend, log } = parts;
   const { store, locker, catalog, previews } = backend;
-  const afterwards = assemblePipeline(config, parts);
+  const registry = new Registry();
+  const meters = createMeters(registry);
+  const afterwards = assemblePipeline(config, { ...parts, meters });
   const { plan, announcer, pipeline } = afterwards;
   const policy = createUploadPolicy(config);
   const active = new ActiveRequests(catalog);
@@ -49,6 +56,7 @@ export function createServices(config: Config, parts: ServiceParts): Services {
     digestOf: afterwards.digestOf,
     policy,
     rejectedRetentionMs: config.rejectedRetentionMs,
+    meters,
     log,
   });
   const concatenator = createConcatenator({ store, locker, catalog, finisher, policy, active, events, log });
@@ -74,6 +82,8 @@ export function createServices(config: Config, parts: ServiceParts): Services {
       log,
     },
     afterwards,
+    meters,
+    registry,
     sweeper: createSweeper({
       store,
       locker,

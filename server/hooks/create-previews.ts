@@ -17,6 +17,7 @@ import {
   type StoredPreview,
 } from '../../stores/media-info.ts';
 import type { PreviewStore } from '../../stores/previews/types.ts';
+import type { UploadRecord } from '../../stores/types.ts';
 import type { WorkPlan } from '../pipeline/work-plan.ts';
 import type { Hook, HookContext } from './types.ts';
 
@@ -28,6 +29,8 @@ export interface CreatePreviewsOptions {
   maxInputBytes: number;
   limitsFor: (mediaType: string) => ProcessLimits;
   settings: PreviewSettings;
+  /** Told of what was made, or why it was not. */
+  onProcessed?: (record: UploadRecord, media: MediaInfo) => void;
   now?: () => number;
 }
 
@@ -50,7 +53,7 @@ const EXTENSIONS: Readonly<Record<string, string>> = {
  * and not tried again.
  */
 export function createPreviewsHook(options: CreatePreviewsOptions): Hook {
-  const { plan, previews, host, maxInputBytes, limitsFor, settings, now = Date.now } = options;
+  const { plan, previews, host, maxInputBytes, limitsFor, settings, onProcessed, now = Date.now } = options;
 
   async function madeBefore(id: string): Promise<MediaInfo | undefined> {
     const manifest = await previews.getManifest(id);
@@ -111,6 +114,7 @@ export function createPreviewsHook(options: CreatePreviewsOptions): Hook {
       let media = await madeBefore(record.id);
       if (media === undefined) {
         media = await make(context, mediaType);
+        onProcessed?.(record, media);
         // A program that is missing today may be installed when somebody asks again.
         if (media.missing?.code !== 'tool_missing') {
           const names = media.previews.map(({ name }) => name);

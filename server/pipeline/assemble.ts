@@ -5,6 +5,7 @@ import { processorFor } from '../../processors/index.ts';
 import type { Backend } from '../backend.ts';
 import type { Config } from '../config.ts';
 import { createHooks } from '../hooks/index.ts';
+import type { Meters } from '../metrics/meters.ts';
 import { type Announcer, createAnnouncer, type Listener } from './announcer.ts';
 import { sha256Of } from './digest.ts';
 import { createFinishJob, type FinishJob } from './finish-job.ts';
@@ -24,6 +25,7 @@ export interface PipelineParts {
   backend: Pick<Backend, 'store' | 'catalog' | 'locker' | 'previews' | 'queue' | 'events'>;
   host: Pick<ProcessorHost, 'run' | 'sha256'>;
   listeners: readonly Listener[];
+  meters: Meters;
   log: FastifyBaseLogger;
 }
 
@@ -41,7 +43,7 @@ export interface AssembledPipeline {
 }
 
 export function assemblePipeline(config: Config, parts: PipelineParts): AssembledPipeline {
-  const { backend, host, log } = parts;
+  const { backend, host, meters, log } = parts;
   const { store, catalog, locker, previews, queue, events } = backend;
   const plan = createWorkPlan({
     verify: config.verify,
@@ -64,6 +66,7 @@ export function assemblePipeline(config: Config, parts: PipelineParts): Assemble
     maxInputBytes,
     limitsFor: (mediaType) => processLimits(config, mediaType),
     settings: previewSettings(config),
+    onProcessed: (record, media) => meters.processed(record, media),
   });
   const job = createFinishJob({
     store,
@@ -76,6 +79,7 @@ export function assemblePipeline(config: Config, parts: PipelineParts): Assemble
     maxInputBytes,
     rejectedRetentionMs: config.rejectedRetentionMs,
     heartbeatMs: jobLeaseMs(config),
+    onEnded: (record) => meters.ended(record),
     removeOrphans: (uploadId) => orphans.remove(uploadId),
     log,
   });

@@ -26,6 +26,8 @@ export interface FinishJobOptions {
   rejectedRetentionMs: number;
   /** A record that is worked on says so this often: the sweep takes a silent one for lost. */
   heartbeatMs: number;
+  /** Told once of each upload that this process brought to its end. */
+  onEnded?: (record: UploadRecord) => void;
   /** Removes the previews of an upload that is not there any more. */
   removeOrphans: (uploadId: string) => Promise<unknown>;
   log: FastifyBaseLogger;
@@ -49,7 +51,7 @@ export interface FinishJob {
  */
 export function createFinishJob(options: FinishJobOptions): FinishJob {
   const { store, catalog, plan, hooks, announcer, hasher, scratch, log } = options;
-  const { maxInputBytes, rejectedRetentionMs, heartbeatMs, removeOrphans, now = Date.now } = options;
+  const { maxInputBytes, rejectedRetentionMs, heartbeatMs, onEnded, removeOrphans, now = Date.now } = options;
 
   async function run(job: Job, signal: AbortSignal): Promise<void> {
     const id = uploadIdOf(job);
@@ -91,6 +93,7 @@ export function createFinishJob(options: FinishJobOptions): FinishJob {
       return again === undefined ? concludeElsewhere(record.id) : work(again, job, signal);
     }
     log.info({ uploadId: ready.id, attempt: job.attempt }, 'upload ready');
+    onEnded?.(ready);
     await tellEnd(ready);
   }
 
@@ -153,6 +156,7 @@ export function createFinishJob(options: FinishJobOptions): FinishJob {
     if (rejected === undefined) return concludeElsewhere(id);
     const { declaredSha256: declared, sha256 } = rejected;
     log.warn({ uploadId: id, ...rejection, declared, sha256 }, 'upload rejected');
+    onEnded?.(rejected);
     await tellEnd(rejected);
   }
 
@@ -192,7 +196,9 @@ export function createFinishJob(options: FinishJobOptions): FinishJob {
           : 'The upload could not be processed, though it was tried again and again.',
     });
     log.error({ uploadId: id, attempts: job.attempt, error }, 'an upload could not be processed');
-    if (failed !== undefined) await tellEnd(failed);
+    if (failed === undefined) return;
+    onEnded?.(failed);
+    await tellEnd(failed);
   }
 
   return { run, giveUp };

@@ -1,6 +1,8 @@
 import type { Server } from 'node:http';
 
 export interface RunningRequests {
+  /** Those that have begun and have not got all of their answer. */
+  readonly count: number;
   /** Resolves once every request that has begun has its whole answer, or lost its client. */
   whenNone(): Promise<void>;
 }
@@ -12,7 +14,8 @@ export interface RunningRequests {
 export function countRunningRequests(server: Server): RunningRequests {
   let running = 0;
   let resolveNone: (() => void) | undefined;
-  server.on('request', (_req, res) => {
+  // Before Fastify's own, which may have answered when it returns.
+  server.prependListener('request', (_req, res) => {
     running += 1;
     res.once('close', () => {
       running -= 1;
@@ -20,6 +23,9 @@ export function countRunningRequests(server: Server): RunningRequests {
     });
   });
   return {
+    get count() {
+      return running;
+    },
     async whenNone() {
       if (running === 0) return;
       await new Promise<void>((resolve) => {

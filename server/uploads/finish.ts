@@ -11,6 +11,7 @@ import {
   type UploadState,
   type UploadStore,
 } from '../../stores/types.ts';
+import type { Meters } from '../metrics/meters.ts';
 import type { Announcer } from '../pipeline/announcer.ts';
 import { mediaOfType } from '../pipeline/media-type.ts';
 import { CHECKSUM_MISMATCH, pendingRejection, type Rejection, rejectedPatch } from '../pipeline/rejection.ts';
@@ -33,6 +34,7 @@ export interface FinisherOptions {
   /** What finished uploads may hold; undefined: anything. */
   policy?: Pick<UploadPolicy, 'headBytesOf' | 'findForbiddenContent'>;
   rejectedRetentionMs: number;
+  meters: Pick<Meters, 'received' | 'ended'>;
   log: FastifyBaseLogger;
   now?: () => number;
 }
@@ -63,7 +65,8 @@ export interface Finisher {
 const AWAITED = ['received', 'ready', 'rejected', 'failed'] as const;
 
 export function createFinisher(options: FinisherOptions): Finisher {
-  const { store, catalog, plan, announcer, submit, digestOf, policy, rejectedRetentionMs, log } = options;
+  const { store, catalog, plan, announcer, submit, digestOf, policy, rejectedRetentionMs, meters, log } =
+    options;
   const now = options.now ?? Date.now;
 
   const needsDigest = ({ declaredDigest, concat }: Pick<StoredUpload, 'declaredDigest' | 'concat'>) =>
@@ -90,12 +93,14 @@ export function createFinisher(options: FinisherOptions): Finisher {
     if (isDone && !isAwaited) {
       const ended = await end(upload.id, 'receiving', rejection, patch);
       if (ended === undefined) return (await catalog.get(upload.id)) ?? record;
+      meters.received(ended);
       tell(ended);
       return ended;
     }
     const received = await catalog.transition(upload.id, 'receiving', 'received', patch);
     if (received === undefined) return (await catalog.get(upload.id)) ?? record;
     log.info({ uploadId: upload.id, size: upload.size, state: 'received' }, 'upload finished');
+    meters.received(received);
     await submit(received).catch((error: unknown) => {
       // All bytes are there, and that is what the client is told: the sweep submits it again.
       log.warn({ uploadId: upload.id, error }, 'submitting the work on an upload failed');
@@ -150,6 +155,7 @@ export function createFinisher(options: FinisherOptions): Finisher {
     const why = rejection === undefined ? {} : rejectedPatch(rejection, rejectedRetentionMs, now());
     const ended = await catalog.transition(id, from, to, { ...patch, ...why });
     if (ended === undefined) return undefined;
+    meters.ended(ended);
     const { size, declaredSha256: declared, sha256 } = ended;
     if (rejection === undefined) log.info({ uploadId: id, size, state: to }, 'upload finished');
     else log.warn({ uploadId: id, ...rejection, declared, sha256 }, 'upload rejected');

@@ -14,7 +14,7 @@ import type { RequireAdmin } from '../plugins/admin.ts';
 import type { Cors } from '../plugins/cors.ts';
 import { isPartialRecord } from './concat-records.ts';
 import { declareDigest } from './declare-digest.ts';
-import { createDirectReports, parseDirectReport } from './direct-reports.ts';
+import { type DirectReports, parseDirectReport } from './direct-reports.ts';
 import { findRecord } from './find-record.ts';
 import type { UploadServices } from './upload-hold.ts';
 
@@ -25,6 +25,7 @@ export interface UploadRoutesOptions {
   links: MediaLinks;
   /** Whether a request may have URLs of media signed. */
   maySign: (request: FastifyRequest) => boolean;
+  directReports: DirectReports;
   cors: Cors;
 }
 
@@ -40,9 +41,8 @@ type ListQuery = Partial<Record<'state' | 'group' | 'limit' | 'cursor', string |
  * for whoever holds the id, which is as unguessable as the upload's URL, and from every origin that may upload.
  */
 export function mountUploadRoutes(app: FastifyInstance, options: UploadRoutesOptions): void {
-  const { services, requireAdmin, basePath, links, maySign, cors } = options;
+  const { services, requireAdmin, basePath, links, maySign, directReports, cors } = options;
   const { catalog } = services;
-  const directReports = createDirectReports();
 
   const present = async (request: FastifyRequest, record: UploadRecord) =>
     presentUpload(record, basePath, await links.open(maySign(request)));

@@ -37,7 +37,7 @@ export interface Webhooks {
   work(options: { leaseMs: number }): JobWorker;
 }
 
-const WEBHOOK_JOB = 'webhook';
+export const WEBHOOK_JOB = 'webhook';
 const SECOND = 1000;
 const MINUTE = 60 * SECOND;
 const HOUR = 60 * MINUTE;
