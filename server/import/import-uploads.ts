@@ -60,19 +60,23 @@ export async function importUploads(options: ImportOptions): Promise<ImportCount
     onProgress(counts);
   }
 
-  for await (const source of importing.list(where)) {
-    if (signal.aborted) break;
-    if (isDryRun) {
-      counts.imported += 1;
-      counts.bytes += source.size;
-      onProgress(counts);
-      continue;
+  try {
+    for await (const source of importing.list(where)) {
+      if (signal.aborted) break;
+      if (isDryRun) {
+        counts.imported += 1;
+        counts.bytes += source.size;
+        onProgress(counts);
+        continue;
+      }
+      const task = importOne(source).finally(() => running.delete(task));
+      running.add(task);
+      if (running.size >= CONCURRENCY) await Promise.race(running);
     }
-    const task = importOne(source).finally(() => running.delete(task));
-    running.add(task);
-    if (running.size >= CONCURRENCY) await Promise.race(running);
+  } finally {
+    // Also when the listing fails: what is under way needs the store.
+    await Promise.all(running);
   }
-  await Promise.all(running);
   await catalog.flush();
   return counts;
 }
