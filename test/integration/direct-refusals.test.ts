@@ -100,7 +100,7 @@ describe('a call on an upload', () => {
     }
   });
 
-  it('S3 never hears of: the real upload id is not told, and the token not kept', async () => {
+  it('names it by a token that is not kept, and not by S3’s own id', async () => {
     const upload = await createMultipart(server);
     const { Body } = await bucket.client.send(
       new GetObjectCommand({ Bucket: inject('s3').bucket, Key: `${bucket.prefix}${upload.id}.info` }),

@@ -37,9 +37,9 @@ afterAll(async () => {
 
 const sha256 = (bytes: Buffer) => createHash('sha256').update(bytes).digest('hex');
 
-async function expectStored(id: string, content: Buffer): Promise<void> {
-  await expect.poll(async () => (await recordOf(server, id)).state, { timeout: 10_000 }).toBe('ready');
-  const original = await request('GET', `${server.filesUrl}/${id}`);
+async function expectStored(id: string, content: Buffer, at = server): Promise<void> {
+  await expect.poll(async () => (await recordOf(at, id)).state, { timeout: 10_000 }).toBe('ready');
+  const original = await request('GET', `${at.filesUrl}/${id}`);
   expect([original.status, sha256(original.body)]).toEqual([200, sha256(content)]);
 }
 
@@ -140,7 +140,9 @@ describe('a multipart upload', () => {
     });
     expect(declared.status).toBe(200);
     await complete(server, wrong, parts);
-    await expect.poll(async () => (await recordOf(server, wrong.id)).state).toBe('rejected');
+    await expect
+      .poll(async () => (await recordOf(server, wrong.id)).state, { timeout: 10_000 })
+      .toBe('rejected');
   });
 
   it('has previews', async () => {
@@ -189,7 +191,7 @@ describe('a file in one piece', () => {
       contentType: 'image/png',
       group: 'small',
     });
-    await expect.poll(() => bucket.keys()).not.toContain(`${body.id}.direct`);
+    await expect.poll(() => bucket.keys(), { timeout: 10_000 }).not.toContain(`${body.id}.direct`);
   });
 
   it('is finished at once when its client says so, and again when it says so again', async () => {
@@ -266,6 +268,29 @@ describe('a page of another origin', () => {
     expect(answer.status).toBe(403);
     expect(await answer.json()).toMatchObject({ error: { code: 'forbidden' } });
   });
+});
+
+it('LANDFALL_S3_SSE: what clients send is encrypted as configured, or refused', async () => {
+  const s3 = inject('s3');
+  const other = await startServer({ env: { ...s3Environment(s3, bucket), LANDFALL_S3_SSE: 'AES256' } });
+  const encryption = { 'x-amz-server-side-encryption': 'AES256' };
+  try {
+    const content = randomBytes(500);
+    const form = (await call<FormAnswer>(other, 'GET', '/params?filename=a')).body;
+    expect(form.fields).toMatchObject(encryption);
+    const { 'x-amz-server-side-encryption': _, ...without } = form.fields;
+    expect((await postForm({ ...form, fields: without }, content)).status).toBe(403);
+    expect((await postForm(form, content)).status).toBe(201);
+    const query = '/params?filename=a&method=PUT&size=500';
+    const put = (await call<FormAnswer & { headers: Record<string, string> }>(other, 'GET', query)).body;
+    expect(put.headers).toEqual(encryption);
+    await expect(putPart(put.url, content)).rejects.toThrow('403');
+    const body = new Uint8Array(content);
+    expect((await fetch(put.url, { method: 'PUT', headers: put.headers, body })).status).toBe(200);
+    for (const { id } of [form, put]) await expectStored(id, content, other);
+  } finally {
+    await other.stop();
+  }
 });
 
 it('LANDFALL_S3_PUBLIC_ENDPOINT: URLs are made for the address that browsers know', async () => {
