@@ -6,7 +6,14 @@ import type { Browser, Page } from 'playwright-core';
 import { afterAll, beforeAll, describe, expect, inject, it, vi } from 'vitest';
 import { randomBytesOf, sha256Hex } from '../faults/random.ts';
 import { launchBrowser } from '../support/browser.ts';
-import { buildPage, chooseFiles, directSettings, startUpload, waitForState } from '../support/page.ts';
+import {
+  buildPage,
+  chooseFiles,
+  complaintsOf,
+  directSettings,
+  startUpload,
+  waitForState,
+} from '../support/page.ts';
 import { type Relay, startRelay } from '../support/relay.ts';
 import { type RunningServer, startServer } from '../support/server.ts';
 import { request } from '../support/tus.ts';
@@ -38,6 +45,7 @@ afterAll(async () => {
 
 interface ListedUpload {
   id: string;
+  filename: string;
   url: string;
   state: string;
   sha256: string | null;
@@ -48,6 +56,10 @@ interface ListedUpload {
 async function listUploads(origin: string): Promise<ListedUpload[]> {
   const { body } = await request('GET', `${origin}/uploads`);
   return JSON.parse(body.toString()).uploads;
+}
+
+async function summary(origin: string) {
+  return JSON.parse((await request('GET', `${origin}/uploads/summary`)).body.toString());
 }
 
 /** The one upload that the server has, and that it is exactly what was chosen. */
@@ -73,7 +85,7 @@ function watchBytes(page: Page): string[] {
 }
 
 async function waitForProgress(page: Page, percent: number): Promise<void> {
-  const bar = page.locator('li.upload progress');
+  const bar = page.locator('li.upload progress:not([hidden])');
   await bar.waitFor();
   await expect
     .poll(async () => Number(await bar.getAttribute('value')), { timeout: 30_000, interval: 20 })
@@ -89,6 +101,7 @@ describe('over files', () => {
 
   it('uploads what is chosen, exactly, and shows it', async () => {
     const page = await browser.newPage();
+    const complaints = complaintsOf(page);
     await page.goto(server.origin);
     await chooseFiles(page, contentPath);
     await startUpload(page);
@@ -100,28 +113,63 @@ describe('over files', () => {
       page.getByRole('link', { name: 'Download the original of a film.bin' }).click(),
     ]);
     expect(download.suggestedFilename()).toBe('a film.bin');
+    expect(complaints).toEqual([]);
     await page.close();
+  });
+
+  it('brings back what was chosen when the page is loaded again, and goes on', async () => {
+    const relay = await startRelay(Number(new URL(server.origin).port), SLOW_BYTES_PER_SECOND);
+    const origin = `http://127.0.0.1:${relay.port}`;
+    // Small enough for Golden Retriever to keep the bytes as well.
+    const small = join(directory, 'a picture.bin');
+    const bytes = content.subarray(0, 9_000_000);
+    await writeFile(small, bytes);
+    const page = await (await browser.newContext()).newPage();
+    await page.goto(origin);
+    await chooseFiles(page, small);
+    await startUpload(page);
+    await waitForProgress(page, 60);
+    await page.reload();
+    const created: string[] = [];
+    page.on('request', (req) => {
+      if (req.method() === 'POST' && req.url().endsWith('/files')) created.push(req.url());
+    });
+    await page.getByText('You can now resume the upload').waitFor();
+    await startUpload(page);
+    await waitForState(page, 'a picture.bin', 'ready');
+    const stored = (await listUploads(server.origin)).find(({ filename }) => filename === 'a picture.bin');
+    expect(sha256Hex((await request('GET', `${server.origin}${stored?.url}`)).body)).toBe(sha256Hex(bytes));
+    expect(created).toEqual([]);
+    await page.context().close();
+    await relay.close();
   });
 });
 
 describe('over S3', () => {
   let relay: Relay;
+  let slowEndpoint: string;
   let settings: Record<string, string>;
   let server: RunningServer;
   beforeAll(async () => {
     const s3 = inject('s3');
     relay = await startRelay(Number(new URL(s3.endpoint).port), SLOW_BYTES_PER_SECOND);
-    settings = await directSettings(s3, `http://127.0.0.1:${relay.port}`);
+    slowEndpoint = `http://127.0.0.1:${relay.port}`;
+    settings = await directSettings(s3);
   });
   afterAll(() => relay?.close());
 
   /** A new server over a corner of the bucket that nobody else uses. */
-  async function openPage(name: string): Promise<{ page: Page; sent: string[] }> {
-    server = await startServer({ env: { ...settings, LANDFALL_S3_PREFIX: name } });
+  async function openPage(
+    name: string,
+    endpoint = inject('s3').endpoint,
+  ): Promise<{ page: Page; sent: string[]; complaints: string[] }> {
+    const env = { ...settings, LANDFALL_S3_PREFIX: name, LANDFALL_S3_ENDPOINT: endpoint };
+    server = await startServer({ env });
     const page = await (await browser.newContext()).newPage();
     const sent = watchBytes(page);
+    const complaints = complaintsOf(page);
     await page.goto(server.origin);
-    return { page, sent };
+    return { page, sent, complaints };
   }
 
   async function close(page: Page): Promise<void> {
@@ -130,7 +178,7 @@ describe('over S3', () => {
   }
 
   it('sends straight to the bucket', async () => {
-    const { page, sent } = await openPage('straight');
+    const { page, sent, complaints } = await openPage('straight');
     await chooseFiles(page, contentPath);
     await startUpload(page);
     await waitForState(page, 'a film.bin', 'ready');
@@ -138,11 +186,18 @@ describe('over S3', () => {
     expect(new Set(sent)).toEqual(new Set([`PUT ${settings.LANDFALL_S3_ENDPOINT}`]));
     expect(sent).toHaveLength(Math.ceil(SIZE / (5 * 1024 * 1024)));
     expect(transfer.requests).toBe(0);
+    expect(complaints).toEqual([]);
+    const { direct } = await summary(server.origin);
+    expect(direct).toMatchObject({
+      byOutcome: { done: 1, failed: 0, fell_back: 0 },
+      bytes: SIZE,
+      retries: 0,
+    });
     await close(page);
   });
 
   it('goes on where it was after the page was loaded again and the file chosen again', async () => {
-    const { page, sent } = await openPage('reload');
+    const { page, sent } = await openPage('reload', slowEndpoint);
     await chooseFiles(page, contentPath);
     await startUpload(page);
     // Three parts of five at once: by now they are stored.
@@ -150,6 +205,7 @@ describe('over S3', () => {
     await page.reload();
     sent.length = 0;
     // Larger than what Golden Retriever keeps: Uppy knows the file, and asks for it.
+    await page.getByRole('button', { name: 'Re-select' }).click();
     await chooseFiles(page, contentPath);
     await startUpload(page);
     await waitForState(page, 'a film.bin', 'ready');
@@ -159,7 +215,7 @@ describe('over S3', () => {
   });
 
   it('waits while there is no network, and goes on', async () => {
-    const { page, sent } = await openPage('offline');
+    const { page, sent } = await openPage('offline', slowEndpoint);
     await chooseFiles(page, contentPath);
     await startUpload(page);
     await waitForProgress(page, 30);
@@ -180,6 +236,7 @@ describe('over S3', () => {
     await waitForState(page, 'a film.bin', 'ready');
     await expectStored(server.origin);
     expect(new Set(sent)).toEqual(new Set([`PATCH ${server.origin}`]));
+    expect((await summary(server.origin)).direct.byOutcome).toMatchObject({ done: 0, fell_back: 1 });
     await close(page);
   });
 

@@ -11,12 +11,8 @@ export async function buildPage(): Promise<void> {
   await promisify(execFile)(process.execPath, [join(import.meta.dirname, '../../web/build.ts')]);
 }
 
-/**
- * Settings of a server over a bucket of its own, to which pages may write.
- *
- * @param endpoint of the same S3 server, as browsers reach it
- */
-export async function directSettings(s3: S3Service, endpoint = s3.endpoint): Promise<Record<string, string>> {
+/** Settings of a server over a bucket of its own, to which pages may write. */
+export async function directSettings(s3: S3Service): Promise<Record<string, string>> {
   const { accessKeyId, secretAccessKey } = s3;
   const bucket = `page-${randomBytes(6).toString('hex')}`;
   const client = new S3Client({
@@ -45,7 +41,7 @@ export async function directSettings(s3: S3Service, endpoint = s3.endpoint): Pro
   client.destroy();
   return {
     LANDFALL_STORE: 's3',
-    LANDFALL_S3_ENDPOINT: endpoint,
+    LANDFALL_S3_ENDPOINT: s3.endpoint,
     LANDFALL_S3_BUCKET: bucket,
     LANDFALL_S3_PROVIDER: 'ceph',
     AWS_ACCESS_KEY_ID: accessKeyId,

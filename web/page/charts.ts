@@ -34,7 +34,7 @@ export function createChart({ title, hint, format, length, kind }: ChartOptions)
   const color = (name: string) => getComputedStyle(element).getPropertyValue(name).trim();
   const series: uPlot.Series = {
     stroke: () => color('--accent'),
-    fill: () => color('--accent-soft'),
+    fill: () => color(kind === 'bars' ? '--accent' : '--accent-soft'),
     width: 1.5,
     points: { show: false },
   };

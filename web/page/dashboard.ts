@@ -4,7 +4,7 @@ import GoldenRetriever from '@uppy/golden-retriever';
 import '@uppy/core/css/style.min.css';
 import '@uppy/dashboard/css/style.min.css';
 import type { BrowserUpload, Uploader } from '../uploader.ts';
-import { byId } from './dom.ts';
+import { byId, setText } from './dom.ts';
 import { LandfallUploads } from './uppy-landfall.ts';
 
 export interface DashboardOptions {
@@ -32,6 +32,11 @@ export function startDashboard({ uploader, onChange }: DashboardOptions): void {
   // Before the restorer: what it brings back may start at once.
   uppy.use(LandfallUploads, { uploader, checksum: () => checksum.checked, onChange });
   uppy.use(GoldenRetriever, {});
+
+  // Uppy tells the reason in a tooltip only.
+  const problem = byId('problem');
+  uppy.on('upload-error', (file, error) => setText(problem, `${file?.name ?? 'A file'}: ${error.message}`));
+  uppy.on('upload', () => setText(problem, ''));
 
   const setGroup = () => uppy.setMeta({ group: group.value.trim() });
   group.value = new URLSearchParams(location.search).get('group') ?? '';

@@ -1,6 +1,6 @@
 import { HttpFailure } from '../uploader/errors.ts';
 import { sleep } from '../uploader/wait.ts';
-import { type Api, dataOf } from './api.ts';
+import { type Api, dataOf, type ShownUpload } from './api.ts';
 import type { StreamEvent } from './event-stream.ts';
 import type { UploadStore } from './upload-store.ts';
 
@@ -42,6 +42,11 @@ export function startFeed({ api, store, onState, onMore, onProcessed }: FeedOpti
   const own = new Set<string>();
   const asked = new Map<string, Promise<void>>();
 
+  const tellProcessed = (shown: ShownUpload, before: ShownUpload | undefined) => {
+    const processedMs = shown.media?.processing?.durationMs;
+    if (processedMs !== undefined && before?.media?.processing == null) onProcessed(processedMs);
+  };
+
   /** What the server says of this upload now; asked once at a time, and once more for what came meanwhile. */
   const refresh = (id: string): Promise<void> => {
     const running = asked.get(id);
@@ -50,8 +55,7 @@ export function startFeed({ api, store, onState, onMore, onProcessed }: FeedOpti
         const shown = await api.show(id);
         const before = store.list().find((upload) => upload.shown.id === id)?.shown;
         store.put(shown);
-        const processedMs = shown.media?.processing?.durationMs;
-        if (processedMs !== undefined && before?.media?.processing == null) onProcessed(processedMs);
+        tellProcessed(shown, before);
       } catch (error) {
         if (error instanceof HttpFailure && (error.status === 404 || error.status === 410)) store.remove(id);
       }
@@ -76,7 +80,12 @@ export function startFeed({ api, store, onState, onMore, onProcessed }: FeedOpti
 
   const readList = async () => {
     const page = await api.list({ limit: PAGE });
-    for (const shown of page.uploads) store.put(shown);
+    const known = new Map(store.list().map(({ shown }) => [shown.id, shown]));
+    // The newest is told last.
+    for (const shown of page.uploads.toReversed()) {
+      tellProcessed(shown, known.get(shown.id));
+      store.put(shown);
+    }
     cursor = page.nextCursor;
     onMore(cursor !== null);
   };

@@ -4,7 +4,7 @@ import { formatBytes, formatClock } from '../format.ts';
 import { HttpFailure } from '../uploader/errors.ts';
 import { createApi, type ShownUpload } from './api.ts';
 import { byId, h, ICONS, icon, setAttribute, setText } from './dom.ts';
-import { KIND_ICONS, kindOf, previewOf, thumbnailOf } from './media.ts';
+import { isViewable, KIND_ICONS, kindOf, thumbnailOf } from './media.ts';
 import { placeholderImage } from './placeholder.ts';
 import { readToken, storeToken } from './token.ts';
 import { createViewer } from './viewer.ts';
@@ -83,10 +83,6 @@ function badge(...children: (Node | string)[]): HTMLSpanElement {
   return h('span', { class: 'badge' }, ...children);
 }
 
-function hasPicture(upload: ShownUpload): boolean {
-  return kindOf(upload) !== 'file' || previewOf(upload.media) !== undefined;
-}
-
 async function load(): Promise<void> {
   try {
     const page = await api.list({
@@ -95,7 +91,7 @@ async function load(): Promise<void> {
       ...(group === '' ? {} : { group }),
       ...(cursor === undefined ? {} : { cursor }),
     });
-    const added = page.uploads.filter((upload) => !upload.partial && hasPicture(upload));
+    const added = page.uploads.filter((upload) => !upload.partial && isViewable(upload));
     grid.append(...added.map((upload, index) => tileOf(upload, shown.length + index)));
     shown.push(...added);
     cursor = page.nextCursor ?? undefined;

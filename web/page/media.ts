@@ -27,6 +27,12 @@ export function previewOf(media: ShownMedia | null | undefined): ShownPreview | 
   return first(media, 'preview') ?? first(media, 'poster');
 }
 
+/** Whether there is anything to look at: a picture, pages, or a video that plays by itself. */
+export function isViewable(upload: ShownUpload): boolean {
+  const { media } = upload;
+  return previewOf(media) !== undefined || pagesOf(media).length > 0 || kindOf(upload) === 'video';
+}
+
 export function pagesOf(media: ShownMedia | null | undefined): ShownPreview[] {
   const pages = media?.previews.filter(({ variant }) => variant === 'page') ?? [];
   return pages.sort((a, b) => (a.page ?? 0) - (b.page ?? 0));

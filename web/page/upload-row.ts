@@ -1,7 +1,7 @@
 import { formatBytes, formatDuration, formatSpeed, formatTime } from '../format.ts';
 import type { Api, ShownUpload } from './api.ts';
 import { h, ICONS, icon, setAttribute, setText } from './dom.ts';
-import { KIND_ICONS, kindOf, previewOf, thumbnailOf } from './media.ts';
+import { isViewable, KIND_ICONS, kindOf, thumbnailOf } from './media.ts';
 import { placeholderImage } from './placeholder.ts';
 import type { ListedUpload } from './upload-store.ts';
 
@@ -54,7 +54,8 @@ export function createUploadRow(api: Api, onView: (id: string) => void): UploadR
   let shownThumbnail: string | undefined;
 
   const showPicture = (shown: ShownUpload) => {
-    const thumbnail = thumbnailOf(shown.media);
+    // Before that they are known already, and not served.
+    const thumbnail = isServed(shown) ? thumbnailOf(shown.media) : undefined;
     const key = thumbnail?.url ?? kindOf(shown);
     if (key === shownThumbnail) return;
     shownThumbnail = key;
@@ -85,10 +86,9 @@ export function createUploadRow(api: Api, onView: (id: string) => void): UploadR
       const why = shown.reason?.message ?? shown.media?.missing?.message;
       setAttribute(reason, 'hidden', !why);
       setText(reason, why ?? '');
-      const isServed = shown.state === 'ready' || shown.state === 'failed';
-      setAttribute(view, 'hidden', !isServed || previewOf(shown.media) === undefined);
+      setAttribute(view, 'hidden', !isServed(shown) || !isViewable(shown));
       setAttribute(view, 'aria-label', `Preview of ${title}`);
-      setAttribute(download, 'hidden', !isServed);
+      setAttribute(download, 'hidden', !isServed(shown));
       setAttribute(download, 'href', api.at(shown.media?.originalUrl ?? shown.url));
       setText(downloadSize, shown.size === null ? 'Original' : `Original, ${formatBytes(shown.size)}`);
       setAttribute(
@@ -98,6 +98,11 @@ export function createUploadRow(api: Api, onView: (id: string) => void): UploadR
       );
     },
   };
+}
+
+/** Previews may have failed: the original is there all the same. */
+function isServed({ state }: ShownUpload): boolean {
+  return state === 'ready' || state === 'failed';
 }
 
 /** How much of it arrived, as far as anybody knows. */
@@ -153,6 +158,6 @@ function showChecksum(element: HTMLParagraphElement, { sha256, declaredSha256 }:
   element.replaceChildren(
     ...(isVerified ? [icon(ICONS.check)] : []),
     isVerified ? 'SHA-256 verified ' : sha256 === null ? 'SHA-256 declared ' : 'SHA-256 ',
-    h('code', { title: known }, `${known.slice(0, 12)}…${known.slice(-6)}`),
+    h('code', { title: known }, `${known.slice(0, 10)}…${known.slice(-6)}`),
   );
 }
