@@ -192,7 +192,13 @@ function typeOfBrand(brand: string): string {
   return BRANDS.find(([pattern]) => pattern.test(brand))?.[1] ?? 'video/mp4';
 }
 
+/** Bytes that markup begins with, behind blanks: `<`, a byte order mark, or a blank of Unicode that UTF-8 begins so. */
+const MARKUP_STARTS: ReadonlySet<number> = new Set([0x3c, 0xc2, 0xe1, 0xe2, 0xe3, 0xef, 0xfe, 0xff]);
+
 function typeOfMarkup(bytes: Buffer): string | undefined {
+  // Decoding costs more than all signatures together.
+  const first = bytes.find((byte) => byte !== 0x20 && (byte < 0x09 || byte > 0x0d));
+  if (first === undefined || !MARKUP_STARTS.has(first)) return undefined;
   const text = decode(bytes).replace(/^\ufeff/, '');
   const isXml = /^\s*<\?xml\s/i.test(text);
   const start = skipPrologue(text);
