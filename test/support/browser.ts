@@ -25,7 +25,7 @@ export async function servePage(
   body: string,
   headers: Record<string, string> = {},
 ): Promise<ServedPage> {
-  const script = await bundle(entry);
+  const script = await bundleScript(entry);
   const html = `<!doctype html><html lang="en"><meta charset="utf-8"><title>A page</title>
     <link rel="icon" href="data:,"><body>${body}<script type="module" src="/page.js"></script>`;
   const server = createServer((req, res) => {
@@ -45,7 +45,8 @@ export async function servePage(
   };
 }
 
-async function bundle(entry: string): Promise<string> {
+/** One script with everything that it imports. */
+export async function bundleScript(entry: string): Promise<string> {
   const result = await build({
     configFile: false,
     logLevel: 'warn',
