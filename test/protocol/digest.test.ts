@@ -29,7 +29,9 @@ describe('the digest of the whole upload', () => {
   let always: RunningServer;
   beforeAll(async () => {
     server = await startServer();
-    always = await startServer({ env: { LANDFALL_VERIFY: 'always' } });
+    always = await startServer({
+      env: { LANDFALL_VERIFY: 'always', LANDFALL_CORS_ORIGINS: 'https://app.example' },
+    });
   });
   afterAll(async () => {
     await server.stop();
@@ -235,10 +237,12 @@ describe('the digest of the whole upload', () => {
       expect(apiErrorOf(await declare(unknown, { sha256: HEX }))).toEqual([404, 'upload_not_found']);
     });
 
-    it('is not for pages of other origins', async () => {
-      const url = await createUpload(server.filesUrl, 5);
-      const reply = await declare(url, { sha256: HEX }, { Origin: 'https://page.example' });
-      expect(reply.headers['access-control-allow-origin']).toBeUndefined();
+    it('is for pages that may upload, and for no others', async () => {
+      const url = await createUpload(always.filesUrl, 5);
+      const allowedFor = async (origin: string) =>
+        (await declare(url, { sha256: HEX }, { Origin: origin })).headers['access-control-allow-origin'];
+      expect(await allowedFor('https://app.example')).toBe('https://app.example');
+      expect(await allowedFor('https://page.example')).toBeUndefined();
     });
   });
 });
