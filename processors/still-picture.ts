@@ -1,13 +1,13 @@
-import { encodeWebp, type Pixels, placeholderOf, shrinkPixels } from './image/pixels.ts';
+import { encodeAvif, encodeWebp, type Pixels, placeholderOf, shrinkPixels } from './image/pixels.ts';
 import { loadSharp } from './image/sharp.ts';
 import type { PreviewWriter } from './image/write-preview.ts';
 import type { PreviewSettings } from './types.ts';
 
-/** Writes a drawn page or a frame, as large as it is, as WebP. */
+/** Writes an image, a drawn page or a frame, as large as it is, as WebP. */
 export async function writePicture(
   writer: PreviewWriter,
   pixels: Pixels,
-  place: { variant: 'page' | 'poster' | 'thumb'; page?: number },
+  place: { variant: 'preview' | 'page' | 'poster' | 'thumb'; page?: number },
   settings: PreviewSettings,
 ): Promise<void> {
   const { variant, page } = place;
@@ -15,6 +15,18 @@ export async function writePicture(
   const bytes = await encodeWebp(await loadSharp(), pixels, settings);
   const name = page === undefined ? `${variant}.webp` : `${variant}-${page}.webp`;
   await writer.write(name, bytes, { ...place, contentType: 'image/webp', width, height });
+}
+
+/** Writes the AVIF beside the WebP of an image. */
+export async function writeAvif(
+  writer: PreviewWriter,
+  pixels: Pixels,
+  variant: 'preview' | 'thumb',
+  settings: PreviewSettings,
+): Promise<void> {
+  const { width, height } = pixels;
+  const bytes = await encodeAvif(await loadSharp(), pixels, settings);
+  await writer.write(`${variant}.avif`, bytes, { variant, contentType: 'image/avif', width, height });
 }
 
 /** Writes the thumb of a page or a frame. Resolves with its placeholder. */

@@ -78,7 +78,9 @@ class HeifFailure extends Error {
 function loadLibheif(): Libheif {
   const require = createRequire(import.meta.url);
   const create = require('libheif-js/libheif-wasm/libheif.js') as (options: object) => Libheif;
-  return create({ wasmBinary: readFileSync(require.resolve('libheif-js/libheif-wasm/libheif.wasm')) });
+  const wasmBinary = readFileSync(require.resolve('libheif-js/libheif-wasm/libheif.wasm'));
+  // A broken file can make it print without end.
+  return create({ wasmBinary, print() {}, printErr() {} });
 }
 
 function decode({ path, maxPixels }: HeicQuestion): ArrayBuffer {

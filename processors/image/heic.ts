@@ -39,8 +39,6 @@ export async function decodeHeic(
     workerData: question,
     env: {},
     resourceLimits: { maxOldGenerationSizeMb: WORKER_HEAP_MB },
-    stdout: true,
-    stderr: true,
   });
   const { promise, resolve, reject } = Promise.withResolvers<HeicAnswer>();
   const onAbort = () => reject(signal.reason);

@@ -1,11 +1,12 @@
 import { readFile, stat } from 'node:fs/promises';
+import { writeAvif, writePicture } from '../still-picture.ts';
 import { type ProcessedMedia, type ProcessOptions, ProcessorError } from '../types.ts';
 import { encodeAnimation } from './animation.ts';
 import { decodeHeic, needsHeicDecoder } from './heic.ts';
 import { type ImageInput, inspectImage } from './inspect.ts';
-import { decodePixels, encodeAvif, encodeWebp, type Pixels, placeholderOf, shrinkPixels } from './pixels.ts';
+import { decodePixels, type Pixels, placeholderOf, shrinkPixels } from './pixels.ts';
 import { loadSharp, type SharpModule, withSvg } from './sharp.ts';
-import { createPreviewWriter, type PreviewWriter } from './write-preview.ts';
+import { createPreviewWriter } from './write-preview.ts';
 
 /** More than any drawing needs; its reader wants all of it in memory at once. */
 const MAX_SVG_BYTES = 10 * 1024 ** 2;
@@ -63,45 +64,22 @@ async function makePreviews(
   const thumb = await shrinkPixels(sharp, pixels, settings.thumbPixels);
   const placeholder = await placeholderOf(sharp, thumb);
   const writer = createPreviewWriter(outDir, limits.outputBytes);
-  const motion = frames > 1 ? { frames, durationMs } : {};
-  if (frames > 1) {
+  const isAnimation = frames > 1;
+  if (isAnimation) {
     const { bytes, ...animation } = await encodeAnimation(sharp, input, settings, limits);
-    await writer.write('preview.webp', bytes, {
-      variant: 'preview',
-      contentType: 'image/webp',
-      durationMs,
-      ...animation,
-    });
-  } else {
-    await writeStill(sharp, writer, 'preview', pixels, settings, signal);
+    const facts = { contentType: 'image/webp', durationMs, ...animation };
+    await writer.write('preview.webp', bytes, { variant: 'preview', ...facts });
   }
-  await writeStill(
-    sharp,
-    writer,
-    'thumb',
-    thumb,
-    { ...settings, avif: settings.avif && frames === 1 },
-    signal,
-  );
+  const stills = { ...(isAnimation ? {} : { preview: pixels }), thumb };
+  for (const [variant, picture] of Object.entries(stills) as ['preview' | 'thumb', Pixels][]) {
+    signal.throwIfAborted();
+    await writePicture(writer, picture, { variant }, settings);
+    if (!settings.avif || isAnimation) continue;
+    signal.throwIfAborted();
+    await writeAvif(writer, picture, variant, settings);
+  }
+  const motion = isAnimation ? { frames, durationMs } : {};
   return { ...size, ...motion, placeholder, previews: writer.previews };
-}
-
-async function writeStill(
-  sharp: SharpModule,
-  writer: PreviewWriter,
-  variant: 'preview' | 'thumb',
-  pixels: Pixels,
-  settings: ProcessOptions['settings'],
-  signal: AbortSignal,
-): Promise<void> {
-  const { width, height } = pixels;
-  signal.throwIfAborted();
-  const webp = await encodeWebp(sharp, pixels, settings);
-  await writer.write(`${variant}.webp`, webp, { variant, contentType: 'image/webp', width, height });
-  if (!settings.avif) return;
-  signal.throwIfAborted();
-  const avif = await encodeAvif(sharp, pixels, settings);
-  await writer.write(`${variant}.avif`, avif, { variant, contentType: 'image/avif', width, height });
 }
 
 function nothing(code: 'unsupported', message: string): ProcessedMedia {

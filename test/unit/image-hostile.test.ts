@@ -4,6 +4,7 @@ import type { AddressInfo } from 'node:net';
 import { join } from 'node:path';
 import sharp from 'sharp';
 import { describe, expect, onTestFinished, test } from 'vitest';
+import { decodingError } from '../../processors/image/decoding-error.ts';
 import { sniffMediaType } from '../../processors/sniff.ts';
 import { heicOf, TINY_HEVC } from '../support/heic.ts';
 import { hostedProcessor } from '../support/hosted-processor.ts';
@@ -126,6 +127,13 @@ describe('broken files are corrupt', () => {
     },
   );
 
+  test('a TIFF whose directory is the next one after itself has one page', async () => {
+    const tiff = await sampleOf().tiff().toBuffer();
+    const directoryAt = tiff.readUInt32LE(4);
+    tiff.writeUInt32LE(directoryAt, directoryAt + 2 + tiff.readUInt16LE(directoryAt) * 12);
+    expect((await process(tiff, 'image/tiff')).previews).toHaveLength(2);
+  });
+
   test('nothing that they say has the path of the file', async () => {
     const bytes = (await encoders['image/avif']()).subarray(0, 400);
     const path = join(await temporaryDirectory(), 'original');
@@ -144,6 +152,22 @@ describe('broken files are corrupt', () => {
     await expect(
       images.process('/nonexistent/original', { mediaType: 'image/png', signal, ...options }),
     ).rejects.toMatchObject({ name: 'Error', code: 'ENOENT' });
+  });
+});
+
+describe('what a decoder says', () => {
+  test.each([
+    ['Input image exceeds channel limit', 'unsupported'],
+    ['tiff: JPEG compression support is not configured', 'unsupported'],
+    ['heif: Support for this compression format has not been built in (11.6003)', 'unsupported'],
+    ['Input image exceeds pixel limit', 'too_large'],
+    ['vips_tracked: out of memory --- size == 800MB', 'out_of_memory'],
+    ['/data/spool/x: bad seek to 1024\nVipsJpeg: premature end of JPEG image\n', 'corrupt'],
+  ])('%s: %s', (text, code) => {
+    const { code: actual, message, cause } = decodingError(new Error(text));
+    expect(actual).toBe(code);
+    expect(message).not.toContain('/data');
+    expect((cause as Error).message).toBe(text);
   });
 });
 
