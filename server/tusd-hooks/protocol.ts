@@ -1,7 +1,7 @@
 import type { IncomingMessage } from 'node:http';
 import { isFinalUpload, isPartialUpload } from '../../stores/concat-kind.ts';
 import type { StoredUpload } from '../../stores/types.ts';
-import { parseUploadMetadata } from '../uploads/metadata.ts';
+import { InvalidMetadataError, parseUploadMetadata } from '../uploads/metadata.ts';
 
 /*
  * The JSON of tusd's HTTP hooks, version 2 (https://tus.github.io/tusd/advanced-topics/hooks/; pkg/hooks and
@@ -82,18 +82,28 @@ export function describeForHook(
   offset: number,
   storage: Record<string, string> | null,
 ): HookUpload {
-  const metadata = parseUploadMetadata(upload.rawMetadata);
   return {
     ID: upload.id,
     Size: upload.size ?? 0,
     SizeIsDeferred: upload.size === undefined,
     Offset: offset,
-    MetaData: Object.fromEntries(metadata.keys().map((key) => [key, metadata.text(key) ?? ''])),
+    MetaData: readMetadata(upload.rawMetadata),
     IsPartial: isPartialUpload(upload.concat),
     IsFinal: isFinalUpload(upload.concat),
     PartialUploads: upload.partialIds ?? null,
     Storage: storage,
   };
+}
+
+/** Checked at creation; of an upload that another server wrote it may be anything. */
+function readMetadata(rawMetadata: string | undefined): Record<string, string> {
+  try {
+    const metadata = parseUploadMetadata(rawMetadata);
+    return Object.fromEntries(metadata.keys().map((key) => [key, metadata.text(key) ?? '']));
+  } catch (error) {
+    if (error instanceof InvalidMetadataError) return {};
+    throw error;
+  }
 }
 
 export function describeRequest({ method, url, socket, headersDistinct }: IncomingMessage): HookHttpRequest {
