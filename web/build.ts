@@ -23,7 +23,11 @@ async function main(): Promise<void> {
   // Beside the old one, which is served until the new one is whole.
   const directory = join(WEB, `dist/page-${process.pid}`);
   try {
-    await vite.build({ configFile: join(WEB, 'vite.config.ts'), build: { outDir: directory } });
+    await vite.build({
+      configFile: join(WEB, 'vite.config.ts'),
+      configLoader: 'native',
+      build: { outDir: directory },
+    });
     await compress(join(directory, 'assets'));
     await writeFile(join(directory, STAMP), source);
     await putInPlace(directory, source);
