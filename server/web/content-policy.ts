@@ -34,7 +34,7 @@ export function contentPolicy(config: PolicyConfig): string {
 /** Where presigned URLs lead: the endpoint with the bucket in its path, or in its name. */
 function bucketOrigins(s3: Config['s3']): string[] {
   if (s3 === undefined) return [];
-  const { protocol, host } = new URL(s3.endpoint ?? awsEndpoint(s3.region));
+  const { protocol, host } = new URL(s3.publicEndpoint ?? s3.endpoint ?? awsEndpoint(s3.region));
   const buckets = s3.forcePathStyle ? [] : [s3.bucket, s3.previewBucket];
   return [`${protocol}//${host}`, ...buckets.map((bucket) => `${protocol}//${bucket}.${host}`)];
 }

@@ -163,6 +163,13 @@ describe('the Content-Security-Policy', () => {
       "'self'",
       'http://127.0.0.1:9000',
     ]);
+    expect(
+      sources('connect-src', {
+        ...s3,
+        LANDFALL_S3_ENDPOINT: 'http://10.0.0.9:9000',
+        LANDFALL_S3_PUBLIC_ENDPOINT: 'https://s3.example',
+      }),
+    ).toEqual(["'self'", 'https://s3.example']);
     expect(sources('connect-src', { ...s3, LANDFALL_DIRECT: 'off' })).toEqual(["'self'"]);
   });
 
