@@ -1,7 +1,7 @@
 import { createHash } from 'node:crypto';
 import fs from 'node:fs';
 import { IncomingMessage } from 'node:http';
-import { join, sep } from 'node:path';
+import { join } from 'node:path';
 import type { Readable } from 'node:stream';
 import { FileStore } from '@tus/file-store';
 import { pumpBody } from '../body-pump.ts';
@@ -9,38 +9,31 @@ import { isPartialUpload } from '../concat-kind.ts';
 import { StoreError } from '../errors.ts';
 import type { ImportingStore } from '../import-types.ts';
 import { isImportedId } from '../imported-id.ts';
-import {
-  type AppendOptions,
-  type AppendResult,
-  type BodyChecksum,
-  type ConcatenateOptions,
-  type ConcatenatingStore,
-  type CreateOptions,
-  type Digest,
-  type OpenIntent,
-  type OriginalReader,
+import type {
+  AppendOptions,
+  AppendResult,
+  BodyChecksum,
+  ConcatenatingStore,
+  CreateOptions,
+  Digest,
+  OpenIntent,
+  OriginalReader,
   StoredUpload,
-  type UploadLock,
-  type UploadStore,
+  UploadLock,
+  UploadStore,
 } from '../types.ts';
 import { isUploadId } from '../upload-id.ts';
 import type { VerifiedAppend } from '../verified-body.ts';
-import { concatenateFiles } from './concatenate.ts';
 import { createDirectorySync, type DirectorySync } from './directory-sync.ts';
-import {
-  type ConcatenationPlan,
-  createInfoFile,
-  type FileInfo,
-  infoOf,
-  parseInfo,
-  replaceInfoFile,
-} from './file-info.ts';
+import { createInfoFile, infoOf } from './file-info.ts';
 import { openFileOriginal } from './file-original.ts';
 import { BATCH_BYTES, FileSink } from './file-sink.ts';
 import * as files from './files.ts';
+import { createFinalUploads } from './final-uploads.ts';
 import { createFileImporting, markImportDeleted } from './imported.ts';
 import { createReadBuffers } from './read-buffers.ts';
 import { withStorageErrors } from './storage-errors.ts';
+import { createUploadFiles, type FileState, notFound, stateOf, type UploadFiles } from './upload-files.ts';
 import { createFileVerifiedAppend } from './verified-append.ts';
 import { WriteBudget } from './write-budget.ts';
 
@@ -50,16 +43,6 @@ const DEFAULT_BUFFER_BUDGET_BYTES = 96 * 1024 * 1024;
 /** The part of it that may wait for the disk: what sockets have read and the allocator keeps is about as much again. */
 const QUEUED_PART = 1 / 2;
 const DEFAULT_SPOOL_BUDGET_BYTES = 10 * 1024 ** 3;
-
-/** What one request's object knows of its two files. */
-interface FileState {
-  hasData: boolean;
-  /** On the disk, as long as nothing more is appended. */
-  isDataSynced: boolean;
-  isInfoSynced: boolean;
-  /** Of a final upload. */
-  plan?: ConcatenationPlan | undefined;
-}
 
 export interface FileUploadStoreOptions {
   /** Holds nothing but uploads: `<id>` and `<id>.json`. Created when missing. */
@@ -96,11 +79,9 @@ export interface FileUploadStoreOptions {
  */
 export class FileUploadStore extends FileStore implements UploadStore {
   readonly kind = 'file';
-  readonly concatenation: ConcatenatingStore = {
-    plan: (final, partials) => this.#planFinal(final, partials),
-    putTogether: (final, options) => this.#putTogether(final, options),
-  };
+  readonly concatenation: ConcatenatingStore;
   readonly importing: ImportingStore;
+  readonly #files: UploadFiles;
   readonly #fsync: FsyncPolicy;
   readonly #now: () => number;
   readonly #readBuffers = createReadBuffers();
@@ -112,11 +93,17 @@ export class FileUploadStore extends FileStore implements UploadStore {
     fs.mkdirSync(options.directory, { recursive: true });
     super({ directory: options.directory, expirationPeriodInMilliseconds: options.expirationMs });
     this.#directorySync = createDirectorySync(options.directory);
+    this.#files = createUploadFiles(options.directory, options.expirationMs);
     this.#fsync = options.fsync;
+    this.concatenation = createFinalUploads({
+      files: this.#files,
+      directorySync: this.#directorySync,
+      isSynced: options.fsync !== 'off',
+    });
     this.importing = createFileImporting({
       directory: options.directory,
       isSynced: options.fsync !== 'off',
-      load: (id) => this.#load(id),
+      load: this.#files.load,
       syncDirectory: () => this.#directorySync.sync(),
     });
     this.#writeBudget = new WriteBudget(
@@ -125,7 +112,7 @@ export class FileUploadStore extends FileStore implements UploadStore {
     this.#appendVerified = createFileVerifiedAppend({
       memory: this.#writeBudget,
       spoolBudgetBytes: options.spoolBudgetBytes ?? DEFAULT_SPOOL_BUDGET_BYTES,
-      pathFor: (id) => this.#chunkPath(id),
+      pathFor: this.#files.chunkPath,
     });
     this.#now = options.now ?? Date.now;
     this.extensions = [...this.extensions, 'concatenation'];
@@ -140,11 +127,11 @@ export class FileUploadStore extends FileStore implements UploadStore {
    * is synced while it is open: to open a file once more is most of what a small upload costs.
    */
   override async create(upload: StoredUpload, options: CreateOptions = {}): Promise<StoredUpload> {
-    const path = this.#dataPath(upload.id);
-    const infoPath = this.#infoPath(upload.id);
+    const path = this.#files.dataPath(upload.id);
+    const infoPath = this.#files.infoPath(upload.id);
     const { followingBytes = 0 } = options;
     const isInfoSynced = this.#fsync !== 'off' && followingBytes > 0 && followingBytes === upload.size;
-    await this.#undoInfoIfFails(upload.id, async () => {
+    await this.#files.undoInfoIfFails(upload.id, async () => {
       await createInfoFile(infoPath, infoOf(upload), isInfoSynced);
       if (followingBytes === 0) await files.createEmpty(path);
     });
@@ -154,7 +141,7 @@ export class FileUploadStore extends FileStore implements UploadStore {
       isInfoSynced,
     } satisfies FileState;
     upload.storage = { type: 'file', path };
-    upload.expiresAtMs = this.#expiresAtMs(upload, upload.createdAtMs);
+    upload.expiresAtMs = this.#files.expiresAtMs(upload, upload.createdAtMs);
     upload.isComplete = upload.isFull;
     return upload;
   }
@@ -164,7 +151,7 @@ export class FileUploadStore extends FileStore implements UploadStore {
   }
 
   async openUpload(id: string, _intent: OpenIntent): Promise<StoredUpload> {
-    const upload = await this.#load(id);
+    const upload = await this.#files.load(id);
     if (upload.expiresAtMs !== undefined && upload.expiresAtMs < this.#now()) {
       throw new StoreError('upload_gone', `upload ${id} expired`);
     }
@@ -172,7 +159,7 @@ export class FileUploadStore extends FileStore implements UploadStore {
   }
 
   override async declareUploadLength(id: string, size: number): Promise<void> {
-    await this.declareLength(await this.#load(id), size);
+    await this.declareLength(await this.#files.load(id), size);
   }
 
   async declareLength(upload: StoredUpload, size: number): Promise<void> {
@@ -181,14 +168,14 @@ export class FileUploadStore extends FileStore implements UploadStore {
     if (size < upload.offset) {
       throw new StoreError('length_below_offset', `${size} is less than the offset ${upload.offset}`);
     }
-    await this.#replaceInfo(upload, { size });
+    await this.#files.replaceInfo(upload, { size });
     upload.size = size;
-    upload.expiresAtMs = this.#expiresAtMs(upload, this.#now());
+    upload.expiresAtMs = this.#files.expiresAtMs(upload, this.#now());
     upload.isComplete = upload.isFull;
   }
 
   async declareDigest(upload: StoredUpload, digest: Digest): Promise<void> {
-    await this.#replaceInfo(upload, { digest });
+    await this.#files.replaceInfo(upload, { digest });
     upload.declaredDigest = digest;
   }
 
@@ -196,12 +183,12 @@ export class FileUploadStore extends FileStore implements UploadStore {
     const { checksum } = options;
     if (checksum !== undefined) return this.#appendChecked(upload, body, { ...options, checksum });
     const state = stateOf(upload);
-    const path = this.#dataPath(upload.id);
+    const path = this.#files.dataPath(upload.id);
     const isSyncedByWrite = this.#fsync !== 'off' && isOneWrite(upload, options);
     const flags = isSyncedByWrite ? files.SYNCED : 0;
     const fd = state.hasData
       ? await withStorageErrors(() => files.open(path, files.WRITE | flags))
-      : await this.#undoInfoIfFails(upload.id, () => files.open(path, files.WRITE_NEW | flags));
+      : await this.#files.undoInfoIfFails(upload.id, () => files.open(path, files.WRITE_NEW | flags));
     state.hasData = true;
     state.isDataSynced = false;
     try {
@@ -230,7 +217,7 @@ export class FileUploadStore extends FileStore implements UploadStore {
       } finally {
         await sink.abandon();
         upload.offset = sink.position;
-        upload.expiresAtMs = this.#expiresAtMs(upload, this.#now());
+        upload.expiresAtMs = this.#files.expiresAtMs(upload, this.#now());
         upload.isComplete = upload.isFull;
       }
     } finally {
@@ -241,7 +228,7 @@ export class FileUploadStore extends FileStore implements UploadStore {
 
   /** The DataStore form of `append`: everything from `offset` to the end of the stream. */
   override async write(body: Readable, id: string, offset: number): Promise<number> {
-    const upload = await this.#load(id);
+    const upload = await this.#files.load(id);
     if (upload.offset !== offset) {
       throw new StoreError('upload_damaged', `cannot write at ${offset}: ${upload.offset} bytes are stored`);
     }
@@ -256,8 +243,8 @@ export class FileUploadStore extends FileStore implements UploadStore {
     const state = stateOf(upload);
     if (this.#fsync !== 'off') {
       await withStorageErrors(async () => {
-        if (!state.isDataSynced) await files.syncPath(this.#dataPath(upload.id));
-        if (!state.isInfoSynced) await files.syncPath(this.#infoPath(upload.id));
+        if (!state.isDataSynced) await files.syncPath(this.#files.dataPath(upload.id));
+        if (!state.isInfoSynced) await files.syncPath(this.#files.infoPath(upload.id));
         await this.#directorySync.sync();
       });
     }
@@ -274,10 +261,10 @@ export class FileUploadStore extends FileStore implements UploadStore {
     if (!isUploadId(id)) throw notFound(id);
     await withStorageErrors(async () => {
       if (isImportedId(id)) await markImportDeleted(this.directory, id);
-      const hadData = await files.unlinkIfExists(this.#dataPath(id));
-      await files.unlinkIfExists(this.#chunkPath(id));
-      await files.unlinkIfExists(`${this.#infoPath(id)}.new`);
-      const hadInfo = await files.unlinkIfExists(this.#infoPath(id));
+      const hadData = await files.unlinkIfExists(this.#files.dataPath(id));
+      await files.unlinkIfExists(this.#files.chunkPath(id));
+      await files.unlinkIfExists(`${this.#files.infoPath(id)}.new`);
+      const hadInfo = await files.unlinkIfExists(this.#files.infoPath(id));
       if (!hadData && !hadInfo) throw notFound(id);
     });
   }
@@ -290,7 +277,7 @@ export class FileUploadStore extends FileStore implements UploadStore {
       const id = entry.name.endsWith('.json') ? entry.name.slice(0, -'.json'.length) : '';
       if (!isUploadId(id)) continue;
       try {
-        yield await this.#load(id);
+        yield await this.#files.load(id);
       } catch (error) {
         if (!(error instanceof StoreError && error.code === 'upload_not_found')) onDamaged?.(id, error);
       }
@@ -298,11 +285,11 @@ export class FileUploadStore extends FileStore implements UploadStore {
   }
 
   async openOriginal(id: string): Promise<OriginalReader> {
-    const upload = await this.#load(id);
+    const upload = await this.#files.load(id);
     // The file of a partial upload may hold more than the upload.
     if (!upload.isFull || isPartialUpload(upload.concat)) throw notFound(id);
     return openFileOriginal({
-      path: this.#dataPath(id),
+      path: this.#files.dataPath(id),
       etag: entityTag(id),
       buffers: this.#readBuffers,
     });
@@ -331,139 +318,15 @@ export class FileUploadStore extends FileStore implements UploadStore {
     if (state.hasData) {
       // As the first byte would: an upload does not expire while a body waits.
       const now = new Date(this.#now());
-      await withStorageErrors(() => fs.promises.utimes(this.#dataPath(upload.id), now, now));
+      await withStorageErrors(() => fs.promises.utimes(this.#files.dataPath(upload.id), now, now));
     } else {
       // The creation stands, whatever becomes of this body.
-      await this.#undoInfoIfFails(upload.id, () => files.createEmpty(this.#dataPath(upload.id)));
+      await this.#files.undoInfoIfFails(upload.id, () => files.createEmpty(this.#files.dataPath(upload.id)));
       state.hasData = true;
     }
     return this.#appendVerified(upload, body, options, (verified, rest) =>
       this.append(upload, verified, rest),
     );
-  }
-
-  #chunkPath(id: string): string {
-    return `${this.#dataPath(id)}.chunk`;
-  }
-
-  /** In one step, unlike the info of an ordinary upload: repeating the request must find the plan or nothing. */
-  async #planFinal(final: StoredUpload, partials: readonly StoredUpload[]): Promise<StoredUpload> {
-    const plan: ConcatenationPlan = {
-      partials: partials.map(({ id, size }) => ({ id, size: size ?? 0 })),
-      isDone: final.size === 0,
-    };
-    await withStorageErrors(async () => {
-      // Of nothing: there is no second step, so the file comes before the word that it is there.
-      if (plan.isDone) await fs.promises.writeFile(this.#dataPath(final.id), '');
-      await replaceInfoFile(this.#infoPath(final.id), { ...infoOf(final), concatenation: plan });
-      if (this.#fsync !== 'off') await this.#directorySync.sync();
-    });
-    final.storeState = {
-      hasData: plan.isDone,
-      isDataSynced: false,
-      isInfoSynced: true,
-      plan,
-    } satisfies FileState;
-    final.storage = { type: 'file', path: this.#dataPath(final.id) };
-    final.expiresAtMs = this.#expiresAtMs(final, final.createdAtMs);
-    final.isComplete = final.isFull;
-    return final;
-  }
-
-  async #putTogether(final: StoredUpload, options: ConcatenateOptions): Promise<void> {
-    const state = stateOf(final);
-    const { plan } = state;
-    if (plan === undefined) throw new StoreError('upload_damaged', `${final.id} is not a final upload`);
-    if (plan.isDone) return;
-    const isSynced = this.#fsync !== 'off';
-    await concatenateFiles(
-      {
-        finalPath: this.#dataPath(final.id),
-        partialPath: (id) => this.#dataPath(id),
-        plan,
-        isSynced,
-      },
-      options,
-    );
-    // The name before the word that it is there.
-    if (isSynced) await withStorageErrors(() => this.#directorySync.sync());
-    state.plan = { ...plan, isDone: true };
-    await this.#replaceInfo(final, {});
-    state.hasData = true;
-    state.isDataSynced = isSynced;
-    final.offset = final.size ?? 0;
-    final.expiresAtMs = undefined;
-    final.isComplete = true;
-  }
-
-  #dataPath(id: string): string {
-    return `${this.directory}${sep}${id}`;
-  }
-
-  #infoPath(id: string): string {
-    return `${this.directory}${sep}${id}.json`;
-  }
-
-  async #load(id: string): Promise<StoredUpload> {
-    if (!isUploadId(id)) throw notFound(id);
-    const infoPath = this.#infoPath(id);
-    const [text, stats] = await withStorageErrors(() =>
-      Promise.all([files.readTextIfExists(infoPath), files.statIfExists(this.#dataPath(id))]),
-    );
-    if (text === undefined) throw notFound(id);
-    // Before the info is read: a creation that was cut short may have left it torn.
-    if (stats === undefined && !isPlanned(text)) {
-      throw new StoreError('upload_gone', `the bytes of ${id} are missing`);
-    }
-    const info = parseInfo(text, infoPath);
-    const offset = storedBytes(info, stats?.size ?? 0);
-    if (info.size !== null && offset > info.size) {
-      throw new StoreError(
-        'upload_damaged',
-        `${id} holds ${offset} bytes, more than its length ${info.size}`,
-      );
-    }
-    const plan = info.concatenation;
-    const upload = new StoredUpload({
-      id,
-      size: info.size ?? undefined,
-      offset,
-      rawMetadata: info.metadata ?? undefined,
-      concat: info.concat ?? undefined,
-      partialIds: plan?.partials.map((partial) => partial.id),
-      declaredDigest: info.digest ?? undefined,
-      createdAtMs: info.createdAtMs,
-      isComplete: info.size === offset,
-    });
-    upload.expiresAtMs = this.#expiresAtMs(upload, Math.max(info.createdAtMs, stats?.mtimeMs ?? 0));
-    upload.storage = { type: 'file', path: this.#dataPath(id) };
-    if (plan !== undefined) stateOf(upload).plan = plan;
-    return upload;
-  }
-
-  async #replaceInfo(upload: StoredUpload, change: Partial<FileInfo>): Promise<void> {
-    await withStorageErrors(() =>
-      replaceInfoFile(this.#infoPath(upload.id), { ...infoOf(upload), ...planOf(upload), ...change }),
-    );
-    stateOf(upload).isInfoSynced = true;
-  }
-
-  /** A full disk takes a file's name and not its contents. What was there before us stays. */
-  #undoInfoIfFails<T>(id: string, creation: () => Promise<T>): Promise<T> {
-    return withStorageErrors(async () => {
-      try {
-        return await creation();
-      } catch (error) {
-        if (!hasCode(error, 'EEXIST')) await files.unlinkIfExists(this.#infoPath(id)).catch(() => false);
-        throw error;
-      }
-    });
-  }
-
-  #expiresAtMs(upload: StoredUpload, lastActivityMs: number): number | undefined {
-    if (this.expirationPeriodInMilliseconds === 0) return undefined;
-    if (upload.isFull && !isPartialUpload(upload.concat)) return undefined;
-    return Math.floor(lastActivityMs) + this.expirationPeriodInMilliseconds;
   }
 }
 
@@ -484,39 +347,4 @@ function entityTag(id: string): string {
 /** Whoever uses a `.chunk` has it open and has removed its name: one that is seen was left by a crash. */
 function isAbandonedChunk(name: string): boolean {
   return name.endsWith('.chunk') && isUploadId(name.slice(0, -'.chunk'.length));
-}
-
-/** Bytes of a file that are the upload's. */
-function storedBytes({ size, concat, concatenation }: FileInfo, fileBytes: number): number {
-  if (concatenation?.isDone === false) return 0;
-  // What is behind the end of a partial upload belongs to the final one that its file has become the start of.
-  return isPartialUpload(concat ?? undefined) ? Math.min(fileBytes, size ?? fileBytes) : fileBytes;
-}
-
-/** Whether this is the info of a final upload that is not put together yet. */
-function isPlanned(text: string): boolean {
-  try {
-    return parseInfo(text, '').concatenation?.isDone === false;
-  } catch {
-    return false;
-  }
-}
-
-function planOf(upload: StoredUpload): Pick<FileInfo, 'concatenation'> {
-  const { plan } = stateOf(upload);
-  return plan === undefined ? {} : { concatenation: plan };
-}
-
-function notFound(id: string): StoreError {
-  return new StoreError('upload_not_found', `there is no upload ${id}`);
-}
-
-function hasCode(error: unknown, code: string): boolean {
-  return error instanceof Error && 'code' in error && error.code === code;
-}
-
-/** An object that was loaded knows nothing of what is on the disk yet: its files are synced once more at worst. */
-function stateOf(upload: StoredUpload): FileState {
-  upload.storeState ??= { hasData: true, isDataSynced: false, isInfoSynced: false } satisfies FileState;
-  return upload.storeState as FileState;
 }
