@@ -1,5 +1,6 @@
 import { ClientError, isClientError } from '../client/errors.ts';
 import type { UploadOptions, UploadResult } from '../client/options.ts';
+import type { ResumeStore } from '../client/resume-store.ts';
 import type { CommandContext } from './client-command.ts';
 import { describeError, describeRetry, errorJson } from './console.ts';
 import { EXIT, exitCodeOf, exitCodeOfAll } from './exit-codes.ts';
@@ -94,10 +95,7 @@ async function runOne(context: CommandContext, job: UploadJob): Promise<Outcome>
       },
     });
     line.remove();
-    const speed =
-      result.durationMs > 0 && result.sentBytes > 0
-        ? `, ${formatRate((result.sentBytes / result.durationMs) * 1000)}`
-        : '';
+    const speed = result.bytesPerSecond > 0 ? `, ${formatRate(result.bytesPerSecond)}` : '';
     const verified = result.sha256 === undefined ? '' : `  sha256 ${result.sha256}`;
     console.line(
       `${paint('green', marks.done)} ${name}  ${formatBytes(result.size)} in ${formatDuration(result.durationMs)}${paint('dim', speed)}${verified}\n  ${result.url}`,
@@ -108,9 +106,14 @@ async function runOne(context: CommandContext, job: UploadJob): Promise<Outcome>
     if (!isClientError(error, 'aborted')) {
       console.failure(`${paint('red', marks.failed)} ${name}: ${describeError(error)}`);
     }
-    const isResumable = job.path !== undefined && (await matching(await store.list(), job.path)).length > 0;
-    return { job, error, isResumable };
+    return { job, error, isResumable: await isRemembered(store, job, error) };
   }
+}
+
+/** Somebody else's run of it is not ours to go on with. */
+async function isRemembered(store: ResumeStore, { path }: UploadJob, error: unknown): Promise<boolean> {
+  if (path === undefined || isClientError(error, 'in_use')) return false;
+  return (await matching(await store.list(), path)).length > 0;
 }
 
 function summaryOf(outcomes: readonly Outcome[]): string {

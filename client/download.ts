@@ -30,6 +30,8 @@ export interface DownloadResult {
   isVerified: boolean;
   resumedBytes: number;
   durationMs: number;
+  /** Of this run, until its last byte had come; 0: none was missing. */
+  bytesPerSecond: number;
 }
 
 /** Where the bytes go. */
@@ -95,6 +97,7 @@ export async function download(
       isVerified: rightSha256 !== undefined,
       resumedBytes,
       durationMs: Math.round(performance.now() - startedAtMs),
+      bytesPerSecond: meter.averageBytesPerSecond,
     };
   } finally {
     await part?.close();

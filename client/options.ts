@@ -62,7 +62,10 @@ export interface UploadResult {
   resumedBytes: number;
   /** Bytes that this run has sent, those that were lost on the way among them. */
   sentBytes: number;
+  /** Until all was stored, and with `checksum` verified. */
   durationMs: number;
+  /** Of this run, until its last byte was sent; 0: none had to be. */
+  bytesPerSecond: number;
 }
 
 /** What every call needs while it runs. `close()` it. */

@@ -26,6 +26,8 @@ export interface ProgressMeter {
   readonly progress: TransferProgress;
   /** Bytes of this run, those that were lost on the way among them. */
   readonly sentBytes: number;
+  /** Of this run, from its start to its last byte; 0: nothing was moved. */
+  readonly averageBytesPerSecond: number;
 }
 
 export function createProgressMeter(
@@ -35,6 +37,8 @@ export function createProgressMeter(
   let bytes = 0;
   let sentBytes = 0;
   let total = totalBytes;
+  const startedAtMs = performance.now();
+  let lastByteAtMs = startedAtMs;
   let reportedAtMs = Number.NEGATIVE_INFINITY;
   /** When how many had been sent, oldest first. */
   const samples = [{ atMs: performance.now(), sentBytes: 0 }];
@@ -60,6 +64,7 @@ export function createProgressMeter(
       if (count > 0) {
         sentBytes += count;
         const nowMs = performance.now();
+        lastByteAtMs = nowMs;
         if (nowMs - (samples.at(-1)?.atMs ?? 0) >= SAMPLE_EVERY_MS) samples.push({ atMs: nowMs, sentBytes });
       }
       report();
@@ -87,6 +92,9 @@ export function createProgressMeter(
     },
     get sentBytes() {
       return sentBytes;
+    },
+    get averageBytesPerSecond() {
+      return Math.round((sentBytes / Math.max(1, lastByteAtMs - startedAtMs)) * 1000);
     },
   };
   return meter;

@@ -56,7 +56,6 @@ export async function uploadStream(stream: Readable, options: UploadOptions): Pr
     }
     meter.setTotal(size);
     meter.finish();
-    const durationMs = Math.round(performance.now() - startedAtMs);
     return {
       id: uploadIdOf(url),
       url,
@@ -64,7 +63,8 @@ export async function uploadStream(stream: Readable, options: UploadOptions): Pr
       sha256,
       resumedBytes: 0,
       sentBytes: meter.sentBytes,
-      durationMs,
+      durationMs: Math.round(performance.now() - startedAtMs),
+      bytesPerSecond: meter.averageBytesPerSecond,
     };
   } finally {
     connection.signal.removeEventListener('abort', endOnAbort);

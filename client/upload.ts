@@ -58,6 +58,7 @@ export async function uploadSource(source: UploadSource, options: UploadOptions)
       resumedBytes,
       sentBytes: run.meter.sentBytes,
       durationMs: Math.round(performance.now() - startedAtMs),
+      bytesPerSecond: run.meter.averageBytesPerSecond,
     };
   } catch (error) {
     // What the server has judged, or lost, cannot be resumed.

@@ -71,9 +71,7 @@ export function addDownloadCommand(program: Command): void {
           console.json({ ...result, path: target ?? null });
           if (target !== undefined) {
             const { marks, paint } = console;
-            const fetched = result.size - result.resumedBytes;
-            const speed =
-              result.durationMs > 0 ? `, ${formatRate((fetched / result.durationMs) * 1000)}` : '';
+            const speed = result.bytesPerSecond > 0 ? `, ${formatRate(result.bytesPerSecond)}` : '';
             const verified = result.isVerified
               ? `sha256 ${result.sha256}`
               : `not verified: the server knows no SHA-256 of it (here it is ${result.sha256})`;

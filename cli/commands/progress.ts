@@ -54,13 +54,16 @@ function conclude(
   console: Parameters<Parameters<typeof runCommand>[1]>[0]['console'],
   { id, state, size, filename, reason }: ShownUpload,
 ): number {
-  const isReady = state === 'ready';
+  // A part of a parallel upload is gone when the whole was made of it, whose id is then the reason.
+  const isPart = reason?.code === 'concatenated';
+  const isReady = state === 'ready' || isPart;
   const mark = isReady
     ? console.paint('green', console.marks.done)
     : console.paint('red', console.marks.failed);
   const name = filename === null ? id : `${id} ${printable(filename)}`;
   const because = reason === null ? '' : `: ${printable(reason.message)} (${reason.code})`;
-  console.line(`${mark} ${name}  ${size === null ? '' : `${formatBytes(size)}, `}${state}${because}`);
+  const end = isPart ? `is now a part of ${printable(reason.message)}` : `${state}${because}`;
+  console.line(`${mark} ${name}  ${size === null ? '' : `${formatBytes(size)}, `}${end}`);
   if (isReady) return EXIT.ok;
   return state === 'rejected' ? EXIT.corrupt : EXIT.failed;
 }

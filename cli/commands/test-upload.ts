@@ -79,7 +79,7 @@ async function testUpload(context: CommandContext, size: number, flags: Flags): 
     }
     const done = await upload(source, { ...options, onProgress });
     id = done.id;
-    const speed = formatRate((done.sentBytes / Math.max(1, done.durationMs)) * 1000);
+    const speed = formatRate(done.bytesPerSecond);
     tell(
       size >= MIN_CUT_BYTES ? 'resume' : 'upload',
       `${size >= MIN_CUT_BYTES ? `went on at ${formatBytes(done.resumedBytes)}, ` : ''}${speed}`,
@@ -89,7 +89,7 @@ async function testUpload(context: CommandContext, size: number, flags: Flags): 
     if (received.sha256 !== (await sha256OfSource(source, signal))) {
       throw new ClientError('digest_mismatch', 'the bytes that came back are not the ones that were sent');
     }
-    tell('download', `the same bytes, ${formatRate((size / Math.max(1, received.durationMs)) * 1000)}`);
+    tell('download', `the same bytes, ${formatRate(received.bytesPerSecond)}`);
   } finally {
     line.remove();
     await cleanUp(context, store, id);

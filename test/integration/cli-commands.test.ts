@@ -133,6 +133,20 @@ describe('progress', () => {
   });
 });
 
+test('progress of a part of a parallel upload ends when the whole is made of it', async () => {
+  const part = await createUpload(server.filesUrl, 5, { 'Upload-Concat': 'partial' });
+  const cli = home.start(['progress', idOf(part), '--json']);
+  await untilTrue(() => cli.stdout() !== '');
+  await patch(part, 0, 'hello');
+  const final = await request('POST', server.filesUrl, {
+    'Tus-Resumable': '1.0.0',
+    'Upload-Concat': `final;${part}`,
+  });
+  expect((await cli.done).code).toBe(0);
+  const { stdout } = await home.run(['progress', idOf(part)]);
+  expect(stdout).toBe(`✓ ${idOf(part)}  5 B, is now a part of ${idOf(final.headers.location as string)}\n`);
+});
+
 describe('test-upload', () => {
   test.each([[['5MB']], [['6MB', '--parallel', '3']], [['1kB']]])(
     '%j: everything in turn, and nothing stays',
