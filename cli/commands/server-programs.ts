@@ -23,7 +23,7 @@ export function addServerCommands(program: Command): void {
     .addHelpText('after', '\nExample:\n  landfall serve --port 8080 --data-dir /srv/uploads')
     .action(async (options: Record<string, string>) => {
       for (const [key, value] of Object.entries(options)) process.env[ENVIRONMENT[key] as string] = value;
-      await runProgram('server/main.ts', []);
+      await runProgram('server/main.ts', ['--build-page']);
     });
 
   passOn(program, 'doctor', 'server/doctor/main.ts').summary(

@@ -217,7 +217,11 @@ describe('the server’s own programs', () => {
   });
 
   test('serve: options win over the environment, and SIGTERM ends it', async () => {
-    const other = await createCliHome({ LANDFALL_PORT: 'many', LANDFALL_URL: server.origin });
+    const other = await createCliHome({
+      LANDFALL_PORT: 'many',
+      LANDFALL_URL: server.origin,
+      LANDFALL_WEB: 'off',
+    });
     try {
       const cli = other.start(['serve', '--port', '0', '--data-dir', join(other.directory, 'd')]);
       await untilTrue(() => /takes tus uploads at +(\S+)/.test(cli.stdout()));
