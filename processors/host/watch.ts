@@ -8,7 +8,7 @@ export interface WatchLimits {
   timeMs?: number;
   /** Resident bytes of the process and all programs that it started. */
   memoryBytes: number;
-  /** A directory in which it may write so many bytes. */
+  /** A directory in which it may leave so many bytes. */
   output?: { directory: string; bytes: number };
 }
 
@@ -22,6 +22,11 @@ export interface Watcher {
 const MEMORY_INTERVAL_MS = 50;
 /** Looks that cost more: at the programs it started, and at what it has written. */
 const SLOW_INTERVAL_MS = 500;
+/**
+ * Programs have temporary files there, and what they make may turn out not to be worth keeping: while they run the
+ * limit is only there to spare the disk. What is left in the end is counted strictly.
+ */
+const mostWhileRunning = (limit: number) => limit * 2 + 64 * 1024 ** 2;
 
 /** Calls `onBroken` with a ProcessorError as soon as a limit is broken. */
 export function watch(pid: number, limits: WatchLimits, onBroken: (error: ProcessorError) => void): Watcher {
@@ -50,7 +55,7 @@ export function watch(pid: number, limits: WatchLimits, onBroken: (error: Proces
     checkMemory(residentBytesOfGroup(pid));
     if (output === undefined) return;
     bytesIn(output.directory).then((bytes) => {
-      if (bytes > output.bytes) onBroken(tooMuchOutput(output.bytes));
+      if (bytes > mostWhileRunning(output.bytes)) onBroken(tooMuchOutput(output.bytes));
     }, ignoreGone);
   }, SLOW_INTERVAL_MS);
   return {
