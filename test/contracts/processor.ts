@@ -5,7 +5,12 @@ import { beforeAll, describe, expect, test } from 'vitest';
 import { sniffMediaType } from '../../processors/sniff.ts';
 import type { ProcessedMedia, ProcessOptions, Processor } from '../../processors/types.ts';
 import { temporaryDirectory } from '../support/processing.ts';
-import { LIMITS, SETTINGS } from '../support/processing-defaults.ts';
+import { LIMITS, SETTINGS as USUAL_SETTINGS } from '../support/processing-defaults.ts';
+
+/** Small previews: what they look like is not what this is about. */
+const SETTINGS = { ...USUAL_SETTINGS, previewPixels: 600 };
+/** The processes are niced: they wait for all other tests that run. */
+const TIMEOUT_MS = 60_000;
 
 export interface ProcessorCase {
   processor: Pick<Processor, 'accepts' | 'process'>;
@@ -16,7 +21,7 @@ export interface ProcessorCase {
 
 /** What every processor does, with a file of each kind that it takes. */
 export function processorContract(name: string, { processor, mediaType, makeInput }: ProcessorCase): void {
-  describe(name, () => {
+  describe(name, { timeout: TIMEOUT_MS }, () => {
     let bytes: Buffer;
     beforeAll(async () => {
       bytes = await makeInput();
