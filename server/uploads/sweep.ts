@@ -1,3 +1,4 @@
+import { setTimeout as sleep } from 'node:timers/promises';
 import type { FastifyBaseLogger } from 'fastify';
 import { isStoreError } from '../../stores/errors.ts';
 import type {
@@ -22,6 +23,8 @@ const PAGE = 500;
 const RECONCILE_CLAIM_MS = 10 * 60 * 1000;
 /** The catalog is compared with the store at least this often, whatever seems to be right. */
 const RECONCILE_INTERVAL_MS = 24 * 3600 * 1000;
+/** Longer than a creation takes, from its first trace to its last, on a busy machine. */
+const CREATION_MS = 1000;
 /** How long the catalog remembers what is gone, so that its address answers 410 and not 404. */
 const TOMBSTONE_MS = 30 * 24 * 3600 * 1000;
 
@@ -183,10 +186,12 @@ export function createSweeper(options: SweeperOptions): Sweeper {
 
   async function reconcile(): Promise<void> {
     const seen = { uploads: 0, damaged: 0 };
-    const halfRemoved: string[] = [];
+    /** Not whole in the store, or not there: left by a crash, or in the middle of being created. */
+    const incomplete: string[] = [];
+    const missing: string[] = [];
     const onDamaged = (id: string, error: unknown) => {
       if (isStoreError(error, 'upload_gone')) {
-        halfRemoved.push(id);
+        incomplete.push(id);
         return;
       }
       if (isRetryable(error)) {
@@ -200,20 +205,17 @@ export function createSweeper(options: SweeperOptions): Sweeper {
       if (stop.signal.aborted) return;
       seen.uploads += 1;
       if (seen.uploads % PAGE === 0) await catalog.extendClaim('reconcile', RECONCILE_CLAIM_MS);
-      await reconcileUpload(upload).catch((error: unknown) =>
-        log.warn({ uploadId: upload.id, error }, 'reconciling an upload failed'),
-      );
+      await attempt(upload.id, 'reconciling an upload', () => reconcileUpload(upload));
     }
-    for (const id of halfRemoved) {
-      await expire(id).catch((error: unknown) =>
-        log.warn({ uploadId: id, error }, 'removing the rest failed'),
-      );
+    for await (const { id } of recordsIn(catalog, 'receiving', stop.signal)) {
+      await attempt(id, 'looking for an upload', async () => {
+        if (!(await isThere(id))) missing.push(id);
+      });
     }
-    for await (const record of recordsIn(catalog, 'receiving', stop.signal)) {
-      await forgetIfMissing(record).catch((error: unknown) =>
-        log.warn({ uploadId: record.id, error }, 'reconciling a record failed'),
-      );
-    }
+    // To ask for the lock of an upload that is being created would end the request that creates it.
+    if (incomplete.length + missing.length > 0) await pause(CREATION_MS);
+    for (const id of incomplete) await attempt(id, 'removing the rest', () => expire(id));
+    for (const id of missing) await attempt(id, 'reconciling a record', () => forgetIfMissing(id));
     log.info(seen, 'catalog reconciled with the store');
   }
 
@@ -239,20 +241,34 @@ export function createSweeper(options: SweeperOptions): Sweeper {
   }
 
   /** A row of an upload that the store does not have: it was removed, and the end of that was lost. */
-  async function forgetIfMissing(record: UploadRecord): Promise<void> {
-    if (await isThere(record.id)) return;
-    await withLock(record.id, async (lock) => {
+  async function forgetIfMissing(id: string): Promise<void> {
+    if (await isThere(id)) return;
+    await withLock(id, async (lock) => {
       try {
-        await store.openUpload(record.id, { for: 'read' }, lock);
+        await store.openUpload(id, { for: 'read' }, lock);
       } catch (error) {
         if (!isStoreError(error, 'upload_not_found')) return;
-        await catalog.transition(record.id, 'receiving', 'aborted', {
+        await catalog.transition(id, 'receiving', 'aborted', {
           updatedAtMs: now(),
           reasonCode: 'missing',
           reason: 'The store does not have this upload.',
         });
       }
     });
+  }
+
+  /** What fails for one upload is no reason to leave the others. */
+  async function attempt(uploadId: string, what: string, task: () => Promise<unknown>): Promise<void> {
+    try {
+      await task();
+    } catch (error) {
+      log.warn({ uploadId, error }, `${what} failed`);
+    }
+  }
+
+  /** Ends at once when the sweeper is closed. */
+  async function pause(ms: number): Promise<void> {
+    await sleep(ms, undefined, { signal: stop.signal, ref: false }).catch(() => {});
   }
 
   function inBackground(task: () => Promise<unknown>, name: string): void {
