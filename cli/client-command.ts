@@ -1,9 +1,11 @@
+import { constants } from 'node:fs';
+import { access, mkdir } from 'node:fs/promises';
 import { homedir } from 'node:os';
 import { join } from 'node:path';
 import { type Command, InvalidArgumentError, Option } from 'commander';
 import { createConnectionPool } from '../client/http.ts';
 import type { ConnectionOptions } from '../client/options.ts';
-import { createResumeStore, type ResumeStore } from '../client/resume-store.ts';
+import { createForgetfulStore, createResumeStore, type ResumeStore } from '../client/resume-store.ts';
 import { type Console, createConsole, describeError, errorJson } from './console.ts';
 import { EXIT, exitCodeOf, UsageError } from './exit-codes.ts';
 import { parseDuration } from './quantities.ts';
@@ -95,7 +97,7 @@ export async function runCommand(
     const exitCode = await run({
       console,
       signal: stop.signal,
-      store: createResumeStore(stateDirectory(process.env)),
+      store: await openResumeStore(console),
       connection: {
         // Empty is what compose files pass on for a variable that nobody set.
         server: flags.server || DEFAULT_SERVER,
@@ -121,6 +123,19 @@ export async function runCommand(
 
 function exitCodeOfSignal(signal: NodeJS.Signals): number {
   return signal === 'SIGTERM' ? EXIT.terminated : EXIT.interrupted;
+}
+
+/** Where nothing can be written (a container's read-only home), nothing is remembered, and the rest works. */
+async function openResumeStore(console: Console): Promise<ResumeStore> {
+  const directory = stateDirectory(process.env);
+  try {
+    await mkdir(directory, { recursive: true, mode: 0o700 });
+    await access(directory, constants.W_OK);
+    return createResumeStore(directory);
+  } catch (error) {
+    console.note(`Unfinished uploads are not remembered: ${error instanceof Error ? error.message : error}`);
+    return createForgetfulStore();
+  }
 }
 
 /** Where unfinished uploads are remembered (XDG Base Directory Specification: state that outlives a restart). */

@@ -4,6 +4,7 @@ import http from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
+import sharp from 'sharp';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest';
 import { upload } from '../../client/index.ts';
 import { randomBytesOf, sha256Hex } from '../faults/random.ts';
@@ -86,6 +87,29 @@ describe('landfall download', () => {
     const unfinished = await home.run(['download', url]);
     expect([unfinished.code, unfinished.stderr]).toEqual([1, 'landfall: it is not complete yet\n']);
     expect(await names()).toEqual([]);
+  });
+});
+
+describe('--preview', () => {
+  test('saves the best preview under a name of its own, as soon as it was made', async () => {
+    const picture = await sharp({ create: { width: 2400, height: 1600, channels: 3, background: '#369' } })
+      .jpeg()
+      .toBuffer();
+    const metadata = { filename: 'holiday.jpg' };
+    const { id: pictureId } = await upload(picture, { server: server.origin, metadata });
+    expect((await home.run(['download', pictureId, '--preview'])).code).toBe(0);
+    expect(await names()).toEqual(['holiday-preview.webp']);
+    expect(await sharp(inHome('holiday-preview.webp')).metadata()).toMatchObject({
+      format: 'webp',
+      width: 1800,
+      height: 1200,
+    });
+  });
+
+  test('says why there is none', async () => {
+    const { code, stderr } = await home.run(['download', id, '--preview', '-o', 'x']);
+    expect([code, await names()]).toEqual([1, []]);
+    expect(stderr).toContain('there is no preview of it');
   });
 });
 

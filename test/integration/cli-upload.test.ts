@@ -70,6 +70,23 @@ describe('landfall upload', () => {
     expect(await readdir(home.stateDir)).toEqual([]);
   });
 
+  test('works where nothing can be remembered, and says so', async () => {
+    const other = await createCliHome({
+      LANDFALL_URL: server.origin,
+      XDG_STATE_HOME: join(home.directory, 'note.txt'),
+    });
+    try {
+      await writeFile(join(other.directory, 'note.txt'), 'hello');
+      const { code, stderr } = await other.run(['upload', 'note.txt']);
+      expect([code, stderr]).toEqual([
+        0,
+        expect.stringMatching(/^Unfinished uploads are not remembered: ENOTDIR.*\n$/),
+      ]);
+    } finally {
+      await other.remove();
+    }
+  });
+
   test('uploads several, the empty one too, and says which one failed', async () => {
     const { code, value } = await home.json<UploadReport>([
       'upload',
