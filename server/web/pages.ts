@@ -30,7 +30,6 @@ export function mountPages(app: FastifyInstance, { config, log, directory }: Pag
     'content-security-policy': contentPolicy(config),
     'x-content-type-options': 'nosniff',
     'referrer-policy': 'no-referrer',
-    'cross-origin-opener-policy': 'same-origin',
     'cross-origin-resource-policy': 'same-origin',
   };
   const send = (request: FastifyRequest, reply: FastifyReply, file: PageFile, cacheControl: string) => {

@@ -24,17 +24,21 @@ vi.setConfig({ testTimeout: 90_000, hookTimeout: 90_000 });
 
 const SIZE = 24_000_007;
 const content = randomBytesOf('the browser page', SIZE);
-const contentSha256 = sha256Hex(content);
+/** Enough for two parts. */
+const shortContent = content.subarray(0, 6_000_000);
 /** An upload of SIZE bytes takes some seconds then, by three connections. */
-const SLOW_BYTES_PER_SECOND = 2_000_000;
+const SLOW_BYTES_PER_SECOND = 3_000_000;
 
 let directory: string;
 let contentPath: string;
+let shortPath: string;
 let browser: Browser;
 beforeAll(async () => {
   directory = await mkdtemp(join(tmpdir(), 'landfall-page-'));
   contentPath = join(directory, 'a film.bin');
   await writeFile(contentPath, content);
+  shortPath = join(directory, 'a short film.bin');
+  await writeFile(shortPath, shortContent);
   await buildPage();
   browser = await launchBrowser();
 });
@@ -63,13 +67,14 @@ async function summary(origin: string) {
 }
 
 /** The one upload that the server has, and that it is exactly what was chosen. */
-async function expectStored(origin: string): Promise<ListedUpload> {
+async function expectStored(origin: string, sent: Buffer = content): Promise<ListedUpload> {
+  const digest = sha256Hex(sent);
   const [upload, ...others] = (await listUploads(origin)).filter(({ state }) => state === 'ready');
   expect(others).toEqual([]);
   const { status, body } = await request('GET', `${origin}${upload?.url}`);
   expect(status).toBe(200);
-  expect(sha256Hex(body)).toBe(contentSha256);
-  expect(upload).toMatchObject({ sha256: contentSha256, declaredSha256: contentSha256 });
+  expect(sha256Hex(body)).toBe(digest);
+  expect(upload).toMatchObject({ sha256: digest, declaredSha256: digest });
   return upload as ListedUpload;
 }
 
@@ -114,6 +119,20 @@ describe('over files', () => {
     ]);
     expect(download.suggestedFilename()).toBe('a film.bin');
     expect(complaints).toEqual([]);
+    await page.close();
+  });
+
+  it('uploads an empty file, verified as any other', async () => {
+    const path = join(directory, 'nothing.txt');
+    await writeFile(path, '');
+    const page = await browser.newPage();
+    await page.goto(server.origin);
+    await chooseFiles(page, path);
+    await startUpload(page);
+    await waitForState(page, 'nothing.txt', 'ready');
+    const stored = (await listUploads(server.origin)).find(({ filename }) => filename === 'nothing.txt');
+    const digest = sha256Hex(Buffer.alloc(0));
+    expect(stored).toMatchObject({ sha256: digest, declaredSha256: digest });
     await page.close();
   });
 
@@ -231,10 +250,10 @@ describe('over S3', () => {
   it('falls back to tus when nothing can be signed', async () => {
     const { page, sent } = await openPage('unsigned');
     await page.route('**/s3/multipart/*/batch**', (route) => route.fulfill({ status: 500, body: '{}' }));
-    await chooseFiles(page, contentPath);
+    await chooseFiles(page, shortPath);
     await startUpload(page);
-    await waitForState(page, 'a film.bin', 'ready');
-    await expectStored(server.origin);
+    await waitForState(page, 'a short film.bin', 'ready');
+    await expectStored(server.origin, shortContent);
     expect(new Set(sent)).toEqual(new Set([`PATCH ${server.origin}`]));
     expect((await summary(server.origin)).direct.byOutcome).toMatchObject({ done: 0, fell_back: 1 });
     await close(page);
@@ -243,10 +262,10 @@ describe('over S3', () => {
   it('falls back to tus when the bucket refuses the page', async () => {
     const { page, sent } = await openPage('cors');
     await page.route(`${settings.LANDFALL_S3_ENDPOINT}/**`, (route) => route.abort());
-    await chooseFiles(page, contentPath);
+    await chooseFiles(page, shortPath);
     await startUpload(page);
-    await waitForState(page, 'a film.bin', 'ready');
-    await expectStored(server.origin);
+    await waitForState(page, 'a short film.bin', 'ready');
+    await expectStored(server.origin, shortContent);
     expect(sent).toContain(`PATCH ${server.origin}`);
     await close(page);
   });

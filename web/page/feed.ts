@@ -29,6 +29,10 @@ export interface FeedOptions {
 }
 
 const PAGE = 30;
+/** So many are asked for one by one; more of them as a list. */
+const MOST_REFRESHED = 20;
+const MOST_LISTED = 500;
+const REFRESH_MS = 150;
 const RETRY_MS = [1000, 2000, 5000, 10_000];
 const POLL_MS = 1500;
 const RUNNING = new Set(['receiving', 'received', 'processing']);
@@ -66,6 +70,19 @@ export function startFeed({ api, store, onState, onMore, onProcessed }: FeedOpti
     });
   };
 
+  /** A thousand small uploads a second are some questions a second, not thousands. */
+  const changed = new Set<string>();
+  const refreshSoon = (id: string) => {
+    if (changed.size === 0) setTimeout(refreshChanged, REFRESH_MS);
+    changed.add(id);
+  };
+  const refreshChanged = () => {
+    const ids = [...changed];
+    changed.clear();
+    if (ids.length <= MOST_REFRESHED) for (const id of ids) void refresh(id);
+    else readList(Math.min(MOST_LISTED, ids.length * 2)).catch(() => {}); // the next event asks again
+  };
+
   const take = (event: StreamEvent) => {
     const data = dataOf(event);
     const id = data.uploadId ?? data.id;
@@ -75,29 +92,32 @@ export function startFeed({ api, store, onState, onMore, onProcessed }: FeedOpti
       store.progress(id, offset, typeof size === 'number' ? size : undefined);
       return;
     }
-    void refresh(id);
+    refreshSoon(id);
   };
 
-  const readList = async () => {
-    const page = await api.list({ limit: PAGE });
+  const readList = async (limit: number) => {
+    const page = await api.list({ limit });
     const known = new Map(store.list().map(({ shown }) => [shown.id, shown]));
     // The newest is told last.
     for (const shown of page.uploads.toReversed()) {
       tellProcessed(shown, known.get(shown.id));
       store.put(shown);
     }
-    cursor = page.nextCursor;
+    return page;
+  };
+  const readFirstPage = async () => {
+    cursor = (await readList(PAGE)).nextCursor;
     onMore(cursor !== null);
   };
 
   const follow = async (signal: AbortSignal): Promise<void> => {
     // Connected first, listed then: nothing falls between the two.
     const events = await api.events(lastId, signal);
-    await readList();
+    await readFirstPage();
     onState('live');
     for await (const event of events) {
       if (event.id !== '') lastId = event.id;
-      if (event.type === 'reset') await readList();
+      if (event.type === 'reset') await readFirstPage();
       else take(event);
     }
   };

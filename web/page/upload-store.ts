@@ -29,6 +29,8 @@ export interface UploadStore {
   subscribe(listener: () => void): () => void;
 }
 
+/** A page that is open for weeks shows the newest ones. */
+const MOST_UPLOADS = 1000;
 /** A speed is forgotten when nothing came for this long. */
 const SPEED_WINDOW_MS = 5_000;
 
@@ -69,6 +71,21 @@ export function createUploadStore(nowMs: () => number = () => performance.now())
     return ((offset - first.offset) / (atMs - first.atMs)) * 1000;
   };
 
+  const remove = (id: string) => {
+    uploads.delete(id);
+    samples.delete(id);
+    counted.delete(id);
+    tell();
+  };
+  const dropOldest = () => {
+    const [first, ...others] = uploads.values();
+    const oldest = others.reduce(
+      (older, upload) => (upload.shown.createdAt < (older?.shown.createdAt ?? '') ? upload : older),
+      first,
+    );
+    if (oldest !== undefined) remove(oldest.shown.id);
+  };
+
   return {
     list: () =>
       [...uploads.values()]
@@ -84,6 +101,7 @@ export function createUploadStore(nowMs: () => number = () => performance.now())
         local: isDone ? undefined : before?.local,
         serverSpeed: isDone ? 0 : (before?.serverSpeed ?? 0),
       });
+      if (uploads.size > MOST_UPLOADS) dropOldest();
     },
     progress(id, offset, size) {
       const before = uploads.get(id);
@@ -97,12 +115,7 @@ export function createUploadStore(nowMs: () => number = () => performance.now())
         change(id, { ...before, local: progress });
       }
     },
-    remove(id) {
-      uploads.delete(id);
-      samples.delete(id);
-      counted.delete(id);
-      tell();
-    },
+    remove,
     has: (id) => uploads.has(id),
     arrivedBytes: () => arrived,
     subscribe(listener) {

@@ -2,6 +2,7 @@ import type { DirectWire, Multipart } from './direct-wire.ts';
 import { DirectUnavailable, HttpFailure, isPassing, isRefusal, NetworkFailure } from './errors.ts';
 import { isOnline, whenOnline } from './online.ts';
 import { type Part, partSizeFor, planParts } from './part-size.ts';
+import { assertReadable } from './readable.ts';
 import type { ResumeStore } from './resume-store.ts';
 import { sendPart } from './send-part.ts';
 import type { Sending, SentUpload } from './sending.ts';
@@ -174,6 +175,7 @@ async function sendOne(one: OnePart): Promise<string> {
       signal.throwIfAborted();
       signer.drop(part.number);
       progress.of(part, 0);
+      if (error instanceof NetworkFailure) await assertReadable(body);
       const delay = sending.delayAfter(attempt, mayHelpToRetry(error, attempt, options));
       if (delay === undefined) throw reasonToFallBack(error, options) ?? error;
       attempt += delay.counts ? 1 : 0;
@@ -201,13 +203,8 @@ function isExpired(error: unknown): boolean {
  * and never could, which is how missing CORS rules look from inside a page.
  */
 function reasonToFallBack(error: unknown, { isBucketKnown }: DirectOptions): DirectUnavailable | undefined {
-  const isCut = error instanceof NetworkFailure && isBucketKnown();
-  if (isCut || isUnreadable(error)) return undefined;
+  if (error instanceof NetworkFailure && isBucketKnown()) return undefined;
   return new DirectUnavailable('The bucket does not take this from the page.', { cause: error });
-}
-
-function isUnreadable(error: unknown): boolean {
-  return error instanceof DOMException;
 }
 
 /** Adds up what has been sent of every part. */

@@ -67,10 +67,5 @@ export function toUploadError(error: unknown): UploadError {
     });
   }
   if (error instanceof NetworkFailure) return new UploadError('network', error.message, { cause: error });
-  if (error instanceof DOMException && error.name === 'NotReadableError') {
-    return new UploadError('changed', 'The file was changed or removed while it was uploaded.', {
-      cause: error,
-    });
-  }
   return new UploadError('server', error instanceof Error ? error.message : String(error), { cause: error });
 }

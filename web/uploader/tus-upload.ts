@@ -3,6 +3,7 @@ import { HttpFailure, NetworkFailure } from './errors.ts';
 import type { HeaderSource } from './http.ts';
 import { isOnline, whenOnline } from './online.ts';
 import type { ChunkPace } from './pace.ts';
+import { assertReadable } from './readable.ts';
 import type { Sending, SentUpload } from './sending.ts';
 import { jittered } from './wait.ts';
 
@@ -31,6 +32,7 @@ export async function uploadByTus(sending: Sending, options: TusOptions): Promis
         return await sendOnce(sending, options);
       } catch (error) {
         sending.signal.throwIfAborted();
+        if (error instanceof NetworkFailure) await assertReadable(sending.file);
         // Cut off for so long that tus-js-client gave up: it begins again, from what arrived.
         if (isOnline() || !(error instanceof NetworkFailure)) throw error;
       }
@@ -70,7 +72,7 @@ async function sendOnce(sending: Sending, options: TusOptions): Promise<SentUplo
     },
     onBeforeRequest: async (request) => {
       chunkStartMs = performance.now();
-      await declareDigest(request, sending, chunkBytes());
+      await declareDigest(request, sending, upload.options.chunkSize ?? file.size);
       chunkStartMs = performance.now();
     },
     onShouldRetry: (error) => {
@@ -110,17 +112,18 @@ async function sendOnce(sending: Sending, options: TusOptions): Promise<SentUplo
 }
 
 /**
- * RFC 9530 on the request that ends the upload: the digest is there before anything is verified, however long it
- * took to compute.
+ * RFC 9530 on the request that ends the upload (of an empty file: that makes it): the digest is there before anything
+ * is verified, however long it took to compute.
  */
 async function declareDigest(
   request: HttpRequest,
   { digest, file }: Sending,
   chunkBytes: number,
 ): Promise<void> {
-  if (digest === undefined || request.getMethod() !== 'PATCH') return;
-  const offset = Number(request.getHeader('Upload-Offset'));
-  if (offset + chunkBytes < file.size) return;
+  if (digest === undefined) return;
+  const method = request.getMethod();
+  const endBytes = method === 'PATCH' ? Number(request.getHeader('Upload-Offset')) + chunkBytes : 0;
+  if (endBytes < file.size || (method !== 'PATCH' && method !== 'POST')) return;
   request.setHeader('Repr-Digest', `sha-256=:${base64OfHex(await digest())}:`);
 }
 
