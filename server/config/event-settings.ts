@@ -34,7 +34,8 @@ export const EVENT_SETTINGS = {
     section: 'jobs',
     kind: orWord(['auto'], undefined, integer(1, 64)),
     default: 'auto',
-    description: 'Finished uploads that are worked on at once; `auto` is half of the processors.',
+    description:
+      'Finished uploads that one process works on at once; `auto` is half of the processors, divided by `LANDFALL_PROCESSES`. See [roles](deploy.md#roles).',
   }),
   verifyWhen: setting({
     env: 'LANDFALL_VERIFY_WHEN',

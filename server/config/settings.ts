@@ -137,7 +137,7 @@ export const SETTINGS = {
     kind: size(0),
     default: '10GiB',
     description:
-      'Disk space for bytes that wait: S3 parts that do not fit into memory (half of it), and requests with a checksum until they are verified (the other half, or all of it where the store is files). One such request may not be larger.',
+      'Disk space for bytes that wait: S3 parts that do not fit into memory (half of it), and requests with a checksum until they are verified (the other half, or all of it where the store is files). One such request may not be larger. With S3, the originals of which previews are made may take as much again.',
   }),
 
   maxSizeBytes: optional({
