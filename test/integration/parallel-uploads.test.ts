@@ -149,15 +149,21 @@ describe('files', () => {
     }
     const ask = () =>
       request('POST', killed.filesUrl, { ...TUS, 'Upload-Concat': `final;${urls.join(' ')}` });
+    let outcome: number | 'cut' | undefined;
     const asked = ask().then(
-      ({ status }) => status,
-      () => 'cut',
+      ({ status }) => {
+        outcome = status;
+      },
+      () => {
+        outcome = 'cut';
+      },
     );
-    // The final file is the first partial one's, which grows.
+    // The final file is the first partial one's, which grows (and loses this name when it is whole).
     const firstPath = join(dataDir, 'uploads', (urls[0] as string).split('/').at(-1) as string);
-    while (sizeOf(firstPath) < SIZE * part) await new Promise(setImmediate);
-    const [outcome] = await Promise.all([asked, killed.stop('SIGKILL')]);
-    expect(outcome).toBe('cut');
+    while (outcome === undefined && sizeOf(firstPath) < SIZE * part) await new Promise(setImmediate);
+    await Promise.all([asked, killed.stop('SIGKILL')]);
+    // The last three megabytes may be there before we have seen it: then the answer itself was the last moment.
+    expect(part === 0.95 ? ['cut', 201] : ['cut']).toContain(outcome);
     killed = await startServer({ port, dataDir });
     // All that was acknowledged is still there, under its own address.
     for (const [index, url] of urls.entries()) {
