@@ -84,7 +84,8 @@ export function createMeters(registry: Registry): Meters {
 
   return {
     received({ createdAtMs, firstByteAtMs, receivedAtMs, receivedBytes, receivingMs }) {
-      if (receivingMs > 0) speed.observe((receivedBytes / receivingMs) * 1000);
+      // The smallest come in less than a millisecond.
+      if (receivedBytes > 0) speed.observe((receivedBytes / Math.max(receivingMs, 1)) * 1000);
       if (firstByteAtMs !== null) firstByte.observe(secondsBetween(createdAtMs, firstByteAtMs));
       if (receivedAtMs !== null) duration.observe(secondsBetween(createdAtMs, receivedAtMs));
     },
