@@ -74,6 +74,7 @@ async function compress(directory: string): Promise<void> {
 
 /** Somebody who built the same at the same time may have been faster. */
 async function putInPlace(directory: string, source: string): Promise<void> {
+  if (readStamp() === source) return;
   await mkdir(join(WEB, 'dist'), { recursive: true });
   const old = `${directory}-old`;
   try {

@@ -5,7 +5,7 @@ import type { Browser, BrowserContextOptions, Page } from 'playwright-core';
 import sharp from 'sharp';
 import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
 import { bundleScript, launchBrowser } from '../support/browser.ts';
-import { buildPage, chooseFiles, complaintsOf, startUpload, waitForState } from '../support/page.ts';
+import { chooseFiles, complaintsOf, startUpload, waitForState } from '../support/page.ts';
 import { buildPdf, pdfStream } from '../support/pdf.ts';
 import { type RunningServer, startServer } from '../support/server.ts';
 import { request } from '../support/tus.ts';
@@ -23,7 +23,6 @@ let guarded: RunningServer;
 let audit: string;
 beforeAll(async () => {
   directory = await mkdtemp(join(tmpdir(), 'landfall-access-'));
-  await buildPage();
   audit = await bundleScript(join(import.meta.dirname, 'pages/audit.ts'));
   [browser, server, guarded] = await Promise.all([
     launchBrowser(),

@@ -6,14 +6,7 @@ import type { Browser, Page } from 'playwright-core';
 import { afterAll, beforeAll, describe, expect, inject, it, vi } from 'vitest';
 import { randomBytesOf, sha256Hex } from '../faults/random.ts';
 import { launchBrowser } from '../support/browser.ts';
-import {
-  buildPage,
-  chooseFiles,
-  complaintsOf,
-  directSettings,
-  startUpload,
-  waitForState,
-} from '../support/page.ts';
+import { chooseFiles, complaintsOf, directSettings, startUpload, waitForState } from '../support/page.ts';
 import { type Relay, startRelay } from '../support/relay.ts';
 import { type RunningServer, startServer } from '../support/server.ts';
 import { request } from '../support/tus.ts';
@@ -39,7 +32,6 @@ beforeAll(async () => {
   await writeFile(contentPath, content);
   shortPath = join(directory, 'a short film.bin');
   await writeFile(shortPath, shortContent);
-  await buildPage();
   browser = await launchBrowser();
 });
 afterAll(async () => {

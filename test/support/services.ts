@@ -1,5 +1,6 @@
 import type { TestProject } from 'vitest/node';
-import { type CephServer, startCeph } from './ceph.ts';
+import { startCeph } from './ceph.ts';
+import { buildPage } from './page.ts';
 
 /*
  * Vitest's globalSetup: what the integration tests need and no test could afford to start for itself. Tests take
@@ -20,7 +21,8 @@ declare module 'vitest' {
 }
 
 export default async function setup(project: TestProject): Promise<() => Promise<void>> {
-  const ceph: CephServer = await startCeph();
+  // Here, and not by each test of a page: two of them would build it at once.
+  const [ceph] = await Promise.all([startCeph(), buildPage()]);
   const { endpoint, accessKeyId, secretAccessKey, bucket } = ceph;
   project.provide('s3', { endpoint, accessKeyId, secretAccessKey, bucket });
   return () => ceph.stop();
