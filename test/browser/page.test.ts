@@ -231,6 +231,7 @@ describe('over S3', () => {
     await startUpload(page);
     await waitForProgress(page, 30);
     await page.context().setOffline(true);
+    await page.getByText('No network').waitFor();
     await sleep(5000);
     await page.context().setOffline(false);
     await waitForState(page, 'a film.bin', 'ready');

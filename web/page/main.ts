@@ -91,7 +91,7 @@ startDashboard({
       followed.add(id);
       feed.follow(id);
     }
-    store.local(id, status === 'uploading' ? { sentBytes, bytesPerSecond } : undefined);
+    store.local(id, status === 'cancelled' ? undefined : { sentBytes, bytesPerSecond, status });
     if (status === 'done' || status === 'cancelled') feed.follow(id);
   },
 });

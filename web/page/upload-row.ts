@@ -1,4 +1,5 @@
 import { formatBytes, formatDuration, formatSpeed, formatTime } from '../format.ts';
+import type { UploadStatus } from '../uploader.ts';
 import type { Api, ShownUpload } from './api.ts';
 import { h, ICONS, icon, setAttribute, setText } from './dom.ts';
 import { isViewable, KIND_ICONS, kindOf, thumbnailOf } from './media.ts';
@@ -14,6 +15,14 @@ const STATE_LABELS: Record<string, string> = {
   failed: 'Failed',
   aborted: 'Deleted',
   expired: 'Expired',
+};
+
+/** What this page knows better about an upload of its own. */
+const LOCAL_LABELS: Partial<Record<UploadStatus, string>> = {
+  queued: 'Waiting',
+  offline: 'No network',
+  paused: 'Paused',
+  failed: 'Interrupted',
 };
 
 export interface UploadRow {
@@ -77,8 +86,9 @@ export function createUploadRow(api: Api, onView: (id: string) => void): UploadR
       const title = shown.filename ?? 'Unnamed file';
       setText(name, title);
       setAttribute(name, 'title', title);
-      setText(state, STATE_LABELS[shown.state] ?? shown.state);
-      setAttribute(state, 'data-state', shown.state);
+      const localLabel = shown.state === 'receiving' && upload.local && LOCAL_LABELS[upload.local.status];
+      setText(state, localLabel || (STATE_LABELS[shown.state] ?? shown.state));
+      setAttribute(state, 'data-state', localLabel ? 'waiting' : shown.state);
       setText(facts, factsOf(upload).join(' · '));
       showProgress(bar, upload, title);
       showPicture(shown);

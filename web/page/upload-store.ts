@@ -1,9 +1,11 @@
+import type { UploadStatus } from '../uploader.ts';
 import type { ShownUpload } from './api.ts';
 
 /** What this page itself knows about an upload that it is sending. */
 export interface LocalProgress {
   sentBytes: number;
   bytesPerSecond: number;
+  status: UploadStatus;
 }
 
 export interface ListedUpload {
