@@ -74,16 +74,14 @@ describe('redis+sentinel://', { timeout: 60_000 }, () => {
     expect((await catalog.get('upload'))?.id).toBe('upload');
 
     // Requests to release come through the new master, too.
-    const asked = new Promise<void>((resolve) => {
-      void second.unlock().then(async () => {
-        const third = two.newLock('upload');
-        await third.lock(never, () => void third.unlock().then(resolve));
-        const fourth = one.newLock('upload');
-        await fourth.lock(never, ignore);
-        await fourth.unlock();
-      });
-    });
-    await asked;
+    await second.unlock();
+    const third = two.newLock('upload');
+    const asked = Promise.withResolvers<void>();
+    await third.lock(never, () => void third.unlock().then(asked.resolve));
+    const fourth = one.newLock('upload');
+    await fourth.lock(never, ignore);
+    await asked.promise;
+    await fourth.unlock();
     await first.unlock();
   });
 });
