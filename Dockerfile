@@ -28,9 +28,10 @@ COPY processors ./processors
 COPY stores ./stores
 COPY server ./server
 
-# The processes that make previews preload it: it gives the memory of large images back, where glibc keeps it.
+# What previews are made with: posters of videos, smaller PDFs, and an allocator that gives the memory of large images
+# back, where glibc keeps it. Without the first two there are only fewer previews.
 RUN apt-get update \
-    && apt-get install -y --no-install-recommends libjemalloc2 \
+    && apt-get install -y --no-install-recommends ffmpeg ghostscript libjemalloc2 \
     && rm -rf /var/lib/apt/lists/*
 
 # The port is set here as well, so that the health check and the server always mean the same one. Without a token

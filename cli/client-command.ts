@@ -97,7 +97,7 @@ export async function runCommand(
     const exitCode = await run({
       console,
       signal: stop.signal,
-      store: await openResumeStore(console),
+      store: openResumeStore(console),
       connection: {
         // Empty is what compose files pass on for a variable that nobody set.
         server: flags.server || DEFAULT_SERVER,
@@ -125,17 +125,35 @@ function exitCodeOfSignal(signal: NodeJS.Signals): number {
   return signal === 'SIGTERM' ? EXIT.terminated : EXIT.interrupted;
 }
 
-/** Where nothing can be written (a container's read-only home), nothing is remembered, and the rest works. */
-async function openResumeStore(console: Console): Promise<ResumeStore> {
+/**
+ * Where nothing can be written (a container's read-only home), nothing is remembered, and the rest works. Commands that
+ * have nothing to remember leave no directory behind.
+ */
+function openResumeStore(console: Console): ResumeStore {
   const directory = stateDirectory(process.env);
-  try {
-    await mkdir(directory, { recursive: true, mode: 0o700 });
-    await access(directory, constants.W_OK);
-    return createResumeStore(directory);
-  } catch (error) {
-    console.note(`Unfinished uploads are not remembered: ${error instanceof Error ? error.message : error}`);
-    return createForgetfulStore();
+  let opening: Promise<ResumeStore> | undefined;
+  async function open(): Promise<ResumeStore> {
+    try {
+      await mkdir(directory, { recursive: true, mode: 0o700 });
+      await access(directory, constants.W_OK);
+      return createResumeStore(directory);
+    } catch (error) {
+      console.note(
+        `Unfinished uploads are not remembered: ${error instanceof Error ? error.message : error}`,
+      );
+      return createForgetfulStore();
+    }
   }
+  return {
+    async claim(files, path) {
+      opening ??= open();
+      return (await opening).claim(files, path);
+    },
+    async list() {
+      const store = await (opening ?? createResumeStore(directory));
+      return store.list();
+    },
+  };
 }
 
 /** Where unfinished uploads are remembered (XDG Base Directory Specification: state that outlives a restart). */

@@ -1,13 +1,16 @@
 import { randomBytes } from 'node:crypto';
 
-/** 192 random bits, base64url: the id is the capability to write to the upload. */
+/** 191 random bits, base64url: the id is the capability to write to the upload. */
 const ID_BYTES = 24;
 
 /** Ids that we make, or that an operator's hook may set: never a dot or a slash, so no id can name a sidecar. */
 const ID_GRAMMAR = /^[A-Za-z0-9_-]{22,128}$/;
 
 export function newUploadId(random: (size: number) => Buffer = randomBytes): string {
-  return random(ID_BYTES).toString('base64url');
+  const bytes = Buffer.from(random(ID_BYTES));
+  // So that it begins with a letter: after a `-`, a command line would take it for an option.
+  bytes.writeUInt8(bytes.readUInt8(0) & 0x7f, 0);
+  return bytes.toString('base64url');
 }
 
 export function isUploadId(value: string): boolean {

@@ -97,6 +97,7 @@ async function checkStoredBytes({ direct, policy }: SignServices, upload: Direct
 async function keepAlive({ direct, catalog }: SignServices, upload: DirectUpload): Promise<void> {
   const expiresAtMs = await direct.keepAlive(upload);
   if (expiresAtMs !== upload.expiresAtMs) {
-    await catalog.update(upload.id, { expiresAtMs: expiresAtMs ?? null });
+    // One that is finished by now keeps what its end has set.
+    await catalog.transition(upload.id, 'receiving', 'receiving', { expiresAtMs: expiresAtMs ?? null });
   }
 }

@@ -118,7 +118,7 @@ function readPartialIds(concat: string, uploadId: SessionRequest['uploadId']): s
 
 /**
  * The id follows from the request: a client that missed the answer and asks again gets the same upload, whatever was
- * lost in between. It is as secret as the ids of the partial uploads, which each have 192 random bits.
+ * lost in between. It is as secret as the ids of the partial uploads, which each have 191 random bits.
  */
 function finalUploadId(partialIds: readonly string[], rawMetadata: string | undefined): string {
   const request = JSON.stringify(['final', partialIds, rawMetadata ?? null]);

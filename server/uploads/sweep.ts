@@ -6,6 +6,7 @@ import type {
   StoredUpload,
   UploadCatalog,
   UploadLock,
+  UploadPatch,
   UploadRecord,
   UploadStore,
 } from '../../stores/types.ts';
@@ -72,11 +73,16 @@ export function createSweeper(options: SweeperOptions): Sweeper {
     await withUploadLock(locker, id, stop.signal, task);
   }
 
+  /** What was read without the lock is old by now: an upload that has come to its end meanwhile stays as it is. */
+  async function updateUnfinished(id: string, patch: UploadPatch): Promise<void> {
+    await catalog.transition(id, 'receiving', 'receiving', patch);
+  }
+
   /** Asked without the lock first: taking it would interrupt an upload that is being received. */
   async function isThere(id: string): Promise<boolean> {
     try {
       const upload = await store.getUpload(id);
-      await catalog.update(id, { expiresAtMs: upload.expiresAtMs ?? null });
+      await updateUnfinished(id, { expiresAtMs: upload.expiresAtMs ?? null });
       return true;
     } catch (error) {
       if (isStoreError(error, 'upload_gone') || isStoreError(error, 'upload_not_found')) return false;
@@ -236,7 +242,8 @@ export function createSweeper(options: SweeperOptions): Sweeper {
     if (upload.expiresAtMs !== undefined && upload.expiresAtMs < now()) await expire(upload.id);
     else if (upload.isFull) await finish(upload.id);
     else if (record.offset !== upload.offset || record.expiresAtMs !== (upload.expiresAtMs ?? null)) {
-      await catalog.update(upload.id, { offset: upload.offset, expiresAtMs: upload.expiresAtMs ?? null });
+      const { offset, expiresAtMs = null } = upload;
+      await updateUnfinished(upload.id, { offset, expiresAtMs });
     }
   }
 

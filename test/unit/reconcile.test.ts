@@ -63,3 +63,20 @@ test('what a crash left in the middle of a creation is removed', async () => {
 function recordFields({ id, createdAtMs }: StoredUpload) {
   return { id, createdAtMs, size: 5, rawMetadata: null };
 }
+
+test('the end of a rejected upload stays what it is, when it was rejected while somebody looked for it', async () => {
+  const { store, catalog } = services.backend;
+  const upload = await store.create(newUpload());
+  await catalog.create(newUploadRecord(recordFields(upload)));
+  const getUpload = store.getUpload.bind(store);
+  store.getUpload = async (id) => {
+    const found = await getUpload(id);
+    await catalog.transition(id, 'receiving', 'rejected', {
+      expiresAtMs: 1,
+      reasonCode: 'checksum_mismatch',
+    });
+    return found;
+  };
+  await services.sweeper.reconcile();
+  expect(await catalog.get(upload.id)).toMatchObject({ state: 'rejected', expiresAtMs: 1 });
+});
