@@ -7,7 +7,12 @@ const ID_BYTES = 24;
 const ID_GRAMMAR = /^[A-Za-z0-9_-]{22,128}$/;
 
 export function newUploadId(random: (size: number) => Buffer = randomBytes): string {
-  const bytes = Buffer.from(random(ID_BYTES));
+  return uploadIdOf(random(ID_BYTES));
+}
+
+/** The id that stands for these bytes, all but their first bit. */
+export function uploadIdOf(secret: Buffer): string {
+  const bytes = Buffer.from(secret);
   // So that it begins with a letter: after a `-`, a command line would take it for an option.
   bytes.writeUInt8(bytes.readUInt8(0) & 0x7f, 0);
   return bytes.toString('base64url');

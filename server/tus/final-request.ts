@@ -1,7 +1,7 @@
 import { createHash } from 'node:crypto';
 import type { IncomingHttpHeaders } from 'node:http';
 import { isPartialUpload } from '../../stores/concat-kind.ts';
-import { isUploadId } from '../../stores/upload-id.ts';
+import { isUploadId, uploadIdOf } from '../../stores/upload-id.ts';
 import { HttpError } from '../errors.ts';
 import type { NewFinalUpload } from '../uploads/concatenation.ts';
 import { agreeOnDigest, parseDigestField } from '../uploads/digest-fields.ts';
@@ -122,7 +122,7 @@ function readPartialIds(concat: string, uploadId: SessionRequest['uploadId']): s
  */
 function finalUploadId(partialIds: readonly string[], rawMetadata: string | undefined): string {
   const request = JSON.stringify(['final', partialIds, rawMetadata ?? null]);
-  return createHash('sha256').update(request).digest('base64url');
+  return uploadIdOf(createHash('sha256').update(request).digest());
 }
 
 /** Upload-Concat of an ordinary creation: absent, or `partial`. */

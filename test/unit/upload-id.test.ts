@@ -1,11 +1,16 @@
 import { expect, test } from 'vitest';
-import { isUploadId, newUploadId } from '../../stores/upload-id.ts';
+import { isUploadId, newUploadId, uploadIdOf } from '../../stores/upload-id.ts';
 
 test('an id never begins like an option of a command line, whatever the random bits are', () => {
   for (let first = 0; first < 256; first++) {
-    const id = newUploadId((size) => Buffer.alloc(size, first));
-    expect(id).toMatch(/^[A-Za-z]/);
-    expect(isUploadId(id)).toBe(true);
+    // 32 bytes: a final upload's id is a hash.
+    for (const id of [
+      newUploadId((size) => Buffer.alloc(size, first)),
+      uploadIdOf(Buffer.alloc(32, first)),
+    ]) {
+      expect(id).toMatch(/^[A-Za-z]/);
+      expect(isUploadId(id)).toBe(true);
+    }
   }
 });
 
