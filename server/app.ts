@@ -5,8 +5,9 @@ import Fastify, {
   LogController,
 } from 'fastify';
 import { createProcessorHost } from '../processors/host.ts';
+import type { UploadCatalog } from '../stores/catalog/types.ts';
 import type { JobWorker } from '../stores/queue/types.ts';
-import type { UploadCatalog, UploadStore } from '../stores/types.ts';
+import type { UploadStore } from '../stores/types.ts';
 import { type Backend, openBackend } from './backend.ts';
 import { mountCapabilities } from './capabilities.ts';
 import type { Config } from './config.ts';

@@ -1,4 +1,5 @@
-import type { StoredUpload, UploadLock } from './types.ts';
+import type { UploadLock } from './locker/types.ts';
+import type { StoredUpload } from './stored-upload.ts';
 
 /** How the bytes come: as numbered parts, or as one object. */
 export type DirectKind = 'multipart' | 'single';

@@ -1,4 +1,4 @@
-import type { StoredUpload } from './types.ts';
+import type { StoredUpload } from './stored-upload.ts';
 
 /** Something that is in the bucket (or in a directory) already, and may become an upload. */
 export interface ImportSource {

@@ -8,7 +8,8 @@ import * as files from './file/files.ts';
 import { withStorageErrors } from './file/storage-errors.ts';
 import { WriteBudget } from './file/write-budget.ts';
 import type { BufferBudget } from './s3/budget.ts';
-import type { AppendOptions, AppendResult, BodyChecksum, StoredUpload } from './types.ts';
+import type { StoredUpload } from './stored-upload.ts';
+import type { AppendOptions, AppendResult, BodyChecksum } from './types.ts';
 
 export interface VerifiedAppendOptions {
   /** Larger bodies wait on the disk, where there is a spool. */

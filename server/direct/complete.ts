@@ -1,5 +1,6 @@
+import type { UploadRecord } from '../../stores/catalog/types.ts';
 import type { DirectUpload, DirectUploads } from '../../stores/direct-types.ts';
-import type { StoredUpload, UploadRecord } from '../../stores/types.ts';
+import type { StoredUpload } from '../../stores/stored-upload.ts';
 import { HttpError } from '../errors.ts';
 import { UploadHold, type UploadServices } from '../uploads/upload-hold.ts';
 import type { DirectClient } from './create.ts';

@@ -1,6 +1,6 @@
 import type { FastifyInstance, FastifyRequest } from 'fastify';
+import type { UploadRecord } from '../../stores/catalog/types.ts';
 import type { DirectUpload, DirectUploads } from '../../stores/direct-types.ts';
-import type { UploadRecord } from '../../stores/types.ts';
 import { HttpError } from '../errors.ts';
 import { checkOrigin } from '../plugins/check-origin.ts';
 import type { Cors } from '../plugins/cors.ts';

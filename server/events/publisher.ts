@@ -1,6 +1,6 @@
 import type { FastifyBaseLogger } from 'fastify';
+import type { UploadRecord } from '../../stores/catalog/types.ts';
 import type { EventLog, NewUploadEvent, UploadEventType } from '../../stores/events/types.ts';
-import type { UploadRecord } from '../../stores/types.ts';
 import { isPartialRecord } from '../uploads/concat-records.ts';
 
 /**

@@ -1,6 +1,6 @@
 import type { FastifyError, FastifyInstance, FastifyReply, FastifyRequest } from 'fastify';
+import type { UploadRecord, UploadState } from '../../stores/catalog/types.ts';
 import type { EventFilter, EventLog, UploadEvent } from '../../stores/events/types.ts';
-import type { UploadRecord, UploadState } from '../../stores/types.ts';
 import { HttpError, toHttpError } from '../errors.ts';
 import type { RequireAdmin } from '../plugins/admin.ts';
 import type { Cors } from '../plugins/cors.ts';

@@ -10,6 +10,7 @@ import type {
   ProcessorErrorCode,
 } from '../../processors/types.ts';
 import { ProcessorError } from '../../processors/types.ts';
+import type { UploadRecord } from '../../stores/catalog/types.ts';
 import {
   type MediaInfo,
   type ProcessingFacts,
@@ -17,7 +18,6 @@ import {
   type StoredPreview,
 } from '../../stores/media-info.ts';
 import type { PreviewStore } from '../../stores/previews/types.ts';
-import type { UploadRecord } from '../../stores/types.ts';
 import type { WorkPlan } from '../pipeline/work-plan.ts';
 import type { Hook, HookContext } from './types.ts';
 

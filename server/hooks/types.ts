@@ -1,5 +1,5 @@
+import type { UploadPatch, UploadRecord } from '../../stores/catalog/types.ts';
 import type { UploadEventType } from '../../stores/events/types.ts';
-import type { UploadPatch, UploadRecord } from '../../stores/types.ts';
 import type { Rejection } from '../pipeline/rejection.ts';
 import type { WorkingCopy } from '../pipeline/working-copy.ts';
 

@@ -1,5 +1,6 @@
+import type { UploadCatalog } from '../../stores/catalog/types.ts';
 import type { ImportingStore, ImportSource } from '../../stores/import-types.ts';
-import type { StoredUpload, UploadCatalog } from '../../stores/types.ts';
+import type { StoredUpload } from '../../stores/stored-upload.ts';
 import { recordOf } from '../uploads/finish.ts';
 
 /** Objects that are looked at at the same time. */

@@ -1,6 +1,6 @@
 import { extname } from 'node:path';
+import type { UploadRecord } from '../../stores/catalog/types.ts';
 import type { MediaInfo, StoredPreview } from '../../stores/media-info.ts';
-import type { UploadRecord } from '../../stores/types.ts';
 import { HttpError } from '../errors.ts';
 import { negotiateType } from './accept.ts';
 import { mayShowInline } from './content-type.ts';

@@ -1,6 +1,6 @@
 import { Counter, Gauge, type Registry } from 'prom-client';
+import { type CatalogTotals, UPLOAD_STATES, type UploadCatalog } from '../../stores/catalog/types.ts';
 import type { JobQueue } from '../../stores/queue/types.ts';
-import { type CatalogTotals, UPLOAD_STATES, type UploadCatalog } from '../../stores/types.ts';
 import { FINISH_JOB } from '../pipeline/pipeline.ts';
 import type { DirectReports } from '../uploads/direct-reports.ts';
 import { WEBHOOK_JOB } from '../webhooks/webhooks.ts';

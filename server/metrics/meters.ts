@@ -1,6 +1,6 @@
 import { Counter, Histogram, type Registry } from 'prom-client';
+import type { UploadRecord } from '../../stores/catalog/types.ts';
 import type { MediaInfo } from '../../stores/media-info.ts';
-import type { UploadRecord } from '../../stores/types.ts';
 
 /** What is measured when it happens. Labels are few and fixed: never an id, a name or a type as sent. */
 export interface Meters {

@@ -1,6 +1,6 @@
+import type { UploadRecord } from '../../stores/catalog/types.ts';
 import type { EventLog, UploadEventType } from '../../stores/events/types.ts';
 import { parseMediaInfo } from '../../stores/media-info.ts';
-import type { UploadRecord } from '../../stores/types.ts';
 
 /** Somebody outside who is told, such as webhooks. */
 export interface Listener {

@@ -1,9 +1,10 @@
 import type { FastifyBaseLogger } from 'fastify';
 import { sniffMediaType } from '../../processors/sniff.ts';
+import type { UploadCatalog, UploadPatch, UploadRecord } from '../../stores/catalog/types.ts';
 import { isStoreError } from '../../stores/errors.ts';
 import { parseMediaInfo } from '../../stores/media-info.ts';
 import { type Job, TerminalJobError } from '../../stores/queue/types.ts';
-import type { UploadCatalog, UploadPatch, UploadRecord, UploadStore } from '../../stores/types.ts';
+import type { UploadStore } from '../../stores/types.ts';
 import type { Hook } from '../hooks/types.ts';
 import type { Announcer } from './announcer.ts';
 import type { FileHasher } from './digest.ts';

@@ -1,7 +1,8 @@
 import type { FastifyBaseLogger } from 'fastify';
+import type { UploadCatalog } from '../../stores/catalog/types.ts';
 import { isStoreError } from '../../stores/errors.ts';
 import type { PreviewStore } from '../../stores/previews/types.ts';
-import type { UploadCatalog, UploadStore } from '../../stores/types.ts';
+import type { UploadStore } from '../../stores/types.ts';
 
 export interface OrphanOptions {
   store: UploadStore;

@@ -1,6 +1,6 @@
 import type { FastifyBaseLogger } from 'fastify';
+import type { UploadRecord } from '../../stores/catalog/types.ts';
 import type { JobCounts, JobQueue, JobWorker } from '../../stores/queue/types.ts';
-import type { UploadRecord } from '../../stores/types.ts';
 import type { Announcer } from './announcer.ts';
 import type { FinishJob } from './finish-job.ts';
 

@@ -1,4 +1,4 @@
-import type { UploadPatch } from '../../stores/types.ts';
+import type { UploadPatch } from '../../stores/catalog/types.ts';
 
 /** Why an upload may not stay. */
 export interface Rejection {

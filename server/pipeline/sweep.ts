@@ -1,7 +1,9 @@
 import type { FastifyBaseLogger } from 'fastify';
+import type { UploadCatalog, UploadRecord } from '../../stores/catalog/types.ts';
 import { isStoreError } from '../../stores/errors.ts';
+import type { Locker } from '../../stores/locker/types.ts';
 import type { PreviewStore } from '../../stores/previews/types.ts';
-import type { Locker, UploadCatalog, UploadRecord, UploadStore } from '../../stores/types.ts';
+import type { UploadStore } from '../../stores/types.ts';
 import { recordsIn } from '../uploads/records-in.ts';
 import { withUploadLock } from '../uploads/with-lock.ts';
 import type { Orphans } from './orphans.ts';

@@ -1,5 +1,5 @@
+import type { UploadRecord } from '../../stores/catalog/types.ts';
 import { parseMediaInfo } from '../../stores/media-info.ts';
-import type { UploadRecord } from '../../stores/types.ts';
 import { pendingRejection } from './rejection.ts';
 
 export type VerifyPolicy = 'declared' | 'always' | 'off';

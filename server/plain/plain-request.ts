@@ -1,5 +1,5 @@
 import type { IncomingMessage } from 'node:http';
-import type { StoredUpload } from '../../stores/types.ts';
+import type { StoredUpload } from '../../stores/stored-upload.ts';
 import { HttpError } from '../errors.ts';
 import { mediaTypeOf } from '../tus/tus-headers.ts';
 import type { UploadHold } from '../uploads/upload-hold.ts';

@@ -1,5 +1,5 @@
+import { PARTIALS_OWNER_SUFFIX } from '../../stores/catalog/types.ts';
 import { isFinalUpload, isPartialUpload } from '../../stores/concat-kind.ts';
-import { PARTIALS_OWNER_SUFFIX } from '../../stores/types.ts';
 import { HttpError } from '../errors.ts';
 
 /**

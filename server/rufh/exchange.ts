@@ -1,6 +1,8 @@
 import type { IncomingMessage, ServerResponse } from 'node:http';
+import type { UploadRecord } from '../../stores/catalog/types.ts';
 import { isStoreError } from '../../stores/errors.ts';
-import type { BodyChecksum, Digest, OpenIntent, StoredUpload, UploadRecord } from '../../stores/types.ts';
+import type { Digest, StoredUpload } from '../../stores/stored-upload.ts';
+import type { BodyChecksum, OpenIntent } from '../../stores/types.ts';
 import { type ErrorCode, HttpError } from '../errors.ts';
 import type { Reply } from '../tus/reply.ts';
 import { hasBody, mediaTypeOf, readContentLength } from '../tus/tus-headers.ts';

@@ -1,7 +1,8 @@
 import { createHash } from 'node:crypto';
 import type { IncomingHttpHeaders } from 'node:http';
 import { parse as parseContentDisposition } from 'content-disposition';
-import type { BodyChecksum, Digest } from '../../stores/types.ts';
+import type { Digest } from '../../stores/stored-upload.ts';
+import type { BodyChecksum } from '../../stores/types.ts';
 import { HttpError } from '../errors.ts';
 import { hasBody, mediaTypeOf, OFFSET_CONTENT_TYPE, readContentLength } from '../tus/tus-headers.ts';
 import { agreeOnDigest, parseDigestField } from '../uploads/digest-fields.ts';

@@ -1,7 +1,8 @@
 import type { IncomingHttpHeaders, IncomingMessage } from 'node:http';
 import type { Lock } from '@tus/utils';
 import { isStoreError } from '../../stores/errors.ts';
-import type { BodyChecksum, BodyEnd, Digest, StoredUpload } from '../../stores/types.ts';
+import type { Digest, StoredUpload } from '../../stores/stored-upload.ts';
+import type { BodyChecksum, BodyEnd } from '../../stores/types.ts';
 import { HttpError } from '../errors.ts';
 import type { UploadPolicy } from '../policy/upload-policy.ts';
 import type { NewUpload } from '../uploads/create-upload.ts';

@@ -1,6 +1,6 @@
 import type { IncomingMessage } from 'node:http';
 import { isFinalUpload, isPartialUpload } from '../../stores/concat-kind.ts';
-import type { StoredUpload } from '../../stores/types.ts';
+import type { StoredUpload } from '../../stores/stored-upload.ts';
 import { InvalidMetadataError, parseUploadMetadata } from '../uploads/metadata.ts';
 
 /*

@@ -1,4 +1,4 @@
-import type { UploadCatalog } from '../../stores/types.ts';
+import type { UploadCatalog } from '../../stores/catalog/types.ts';
 
 /** A request whose body is being received. */
 export interface ActiveRequest {

@@ -1,16 +1,10 @@
 import type { FastifyBaseLogger } from 'fastify';
+import type { UploadCatalog, UploadRecord } from '../../stores/catalog/types.ts';
 import { isFinalUpload, isPartialUpload } from '../../stores/concat-kind.ts';
 import { isStoreError } from '../../stores/errors.ts';
-import {
-  type ConcatenatingStore,
-  type Digest,
-  type Locker,
-  StoredUpload,
-  type UploadCatalog,
-  type UploadLock,
-  type UploadRecord,
-  type UploadStore,
-} from '../../stores/types.ts';
+import type { Locker, UploadLock } from '../../stores/locker/types.ts';
+import { type Digest, StoredUpload } from '../../stores/stored-upload.ts';
+import type { ConcatenatingStore, UploadStore } from '../../stores/types.ts';
 import { HttpError } from '../errors.ts';
 import type { EventPublisher } from '../events/publisher.ts';
 import type { UploadPolicy } from '../policy/upload-policy.ts';

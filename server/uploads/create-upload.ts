@@ -1,5 +1,7 @@
+import type { UploadCatalog } from '../../stores/catalog/types.ts';
 import { isStoreError } from '../../stores/errors.ts';
-import { type Digest, StoredUpload, type UploadCatalog, type UploadStore } from '../../stores/types.ts';
+import { type Digest, StoredUpload } from '../../stores/stored-upload.ts';
+import type { UploadStore } from '../../stores/types.ts';
 import { HttpError } from '../errors.ts';
 import type { EventPublisher } from '../events/publisher.ts';
 import { ownerOf, tooManyUploads } from '../policy/open-uploads.ts';

@@ -1,5 +1,6 @@
 import type { FastifyRequest } from 'fastify';
-import type { Digest, UploadRecord } from '../../stores/types.ts';
+import type { UploadRecord } from '../../stores/catalog/types.ts';
+import type { Digest } from '../../stores/stored-upload.ts';
 import { HttpError } from '../errors.ts';
 import { agreeOnDigest, parseDigestField } from './digest-fields.ts';
 import { decodeDigest } from './metadata.ts';

@@ -1,4 +1,4 @@
-import type { Digest } from '../../stores/types.ts';
+import type { Digest } from '../../stores/stored-upload.ts';
 import { HttpError } from '../errors.ts';
 
 const SHA256_BYTES = 32;

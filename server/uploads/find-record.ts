@@ -1,4 +1,4 @@
-import type { UploadRecord } from '../../stores/types.ts';
+import type { UploadRecord } from '../../stores/catalog/types.ts';
 import type { UploadServices } from './upload-hold.ts';
 
 /**

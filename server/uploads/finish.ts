@@ -1,16 +1,16 @@
 import type { FastifyBaseLogger } from 'fastify';
 import { sniffMediaType } from '../../processors/sniff.ts';
-import { isFinalUpload, isPartialUpload } from '../../stores/concat-kind.ts';
 import {
   newUploadRecord,
-  type StoredUpload,
   type UploadCatalog,
-  type UploadLock,
   type UploadPatch,
   type UploadRecord,
   type UploadState,
-  type UploadStore,
-} from '../../stores/types.ts';
+} from '../../stores/catalog/types.ts';
+import { isFinalUpload, isPartialUpload } from '../../stores/concat-kind.ts';
+import type { UploadLock } from '../../stores/locker/types.ts';
+import type { StoredUpload } from '../../stores/stored-upload.ts';
+import type { UploadStore } from '../../stores/types.ts';
 import type { Meters } from '../metrics/meters.ts';
 import type { Announcer } from '../pipeline/announcer.ts';
 import { mediaOfType } from '../pipeline/media-type.ts';

@@ -1,4 +1,4 @@
-import type { UploadCatalog, UploadRecord, UploadState } from '../../stores/types.ts';
+import type { UploadCatalog, UploadRecord, UploadState } from '../../stores/catalog/types.ts';
 
 const PAGE = 500;
 

@@ -1,11 +1,11 @@
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify';
-import { isStoreError } from '../../stores/errors.ts';
 import {
   UPLOAD_STATES,
   type UploadCatalog,
   type UploadRecord,
   type UploadState,
-} from '../../stores/types.ts';
+} from '../../stores/catalog/types.ts';
+import { isStoreError } from '../../stores/errors.ts';
 import { isUploadId } from '../../stores/upload-id.ts';
 import { HttpError } from '../errors.ts';
 import type { MediaLinks, OpenMediaLinks } from '../media/media-links.ts';

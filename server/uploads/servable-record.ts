@@ -1,7 +1,7 @@
 import type { IncomingMessage } from 'node:http';
+import type { UploadRecord } from '../../stores/catalog/types.ts';
 import { isPartialUpload } from '../../stores/concat-kind.ts';
 import { isStoreError } from '../../stores/errors.ts';
-import type { UploadRecord } from '../../stores/types.ts';
 import { HttpError } from '../errors.ts';
 import type { WorkPlan } from '../pipeline/work-plan.ts';
 import { recordOf } from './finish.ts';

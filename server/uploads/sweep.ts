@@ -1,15 +1,10 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { FastifyBaseLogger } from 'fastify';
+import type { UploadCatalog, UploadPatch, UploadRecord } from '../../stores/catalog/types.ts';
 import { isStoreError } from '../../stores/errors.ts';
-import type {
-  Locker,
-  StoredUpload,
-  UploadCatalog,
-  UploadLock,
-  UploadPatch,
-  UploadRecord,
-  UploadStore,
-} from '../../stores/types.ts';
+import type { Locker, UploadLock } from '../../stores/locker/types.ts';
+import type { StoredUpload } from '../../stores/stored-upload.ts';
+import type { UploadStore } from '../../stores/types.ts';
 import type { Announcer } from '../pipeline/announcer.ts';
 import type { PipelineSweep } from '../pipeline/sweep.ts';
 import { CONCAT_REASONS, isPartialRecord } from './concat-records.ts';

@@ -2,21 +2,13 @@ import type { Hash } from 'node:crypto';
 import type { IncomingMessage } from 'node:http';
 import type { Readable } from 'node:stream';
 import type { FastifyBaseLogger } from 'fastify';
+import type { UploadCatalog, UploadRecord } from '../../stores/catalog/types.ts';
 import { isFinalUpload, isPartialUpload } from '../../stores/concat-kind.ts';
 import { isStoreError } from '../../stores/errors.ts';
+import type { Locker, UploadLock } from '../../stores/locker/types.ts';
 import type { PreviewStore } from '../../stores/previews/types.ts';
-import {
-  type BodyChecksum,
-  type BodyEnd,
-  type Digest,
-  type Locker,
-  type OpenIntent,
-  StoredUpload,
-  type UploadCatalog,
-  type UploadLock,
-  type UploadRecord,
-  type UploadStore,
-} from '../../stores/types.ts';
+import { type Digest, StoredUpload } from '../../stores/stored-upload.ts';
+import type { BodyChecksum, BodyEnd, OpenIntent, UploadStore } from '../../stores/types.ts';
 import { type ErrorCode, HttpError } from '../errors.ts';
 import type { EventPublisher } from '../events/publisher.ts';
 import type { Announcer } from '../pipeline/announcer.ts';

@@ -1,5 +1,5 @@
 import { isStoreError } from '../../stores/errors.ts';
-import type { Locker, UploadLock } from '../../stores/types.ts';
+import type { Locker, UploadLock } from '../../stores/locker/types.ts';
 
 /** Runs under the upload's lock. Undefined: somebody is busy with it, or `signal` aborted while waiting. */
 export async function withUploadLock<T>(

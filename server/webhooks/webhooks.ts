@@ -1,9 +1,9 @@
 import { createHash } from 'node:crypto';
 import type { FastifyBaseLogger } from 'fastify';
 import { Webhook } from 'standardwebhooks';
+import type { UploadCatalog, UploadRecord } from '../../stores/catalog/types.ts';
 import type { UploadEventType } from '../../stores/events/types.ts';
 import { type Job, type JobQueue, type JobWorker, TerminalJobError } from '../../stores/queue/types.ts';
-import type { UploadCatalog, UploadRecord } from '../../stores/types.ts';
 import type { ResolveAddresses } from './public-address.ts';
 import { createSender } from './send.ts';
 

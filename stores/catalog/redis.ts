@@ -2,10 +2,10 @@ import { readFileSync } from 'node:fs';
 import { type Clock, systemClock } from '../clock.ts';
 import { loadScript } from '../redis/script.ts';
 import type { RedisArgument, RedisCommands } from '../redis/types.ts';
-import type { UploadCatalog, UploadCounters, UploadPatch, UploadRecord, UploadState } from '../types.ts';
-import { PARTIALS_OWNER_SUFFIX, UPLOAD_STATES } from '../types.ts';
 import { checkPageLimit, decodeCursor, encodeCursor } from './cursor.ts';
 import { COLUMNS, FIXED, toRecord, type UploadRow } from './schema.ts';
+import type { UploadCatalog, UploadCounters, UploadPatch, UploadRecord, UploadState } from './types.ts';
+import { PARTIALS_OWNER_SUFFIX, UPLOAD_STATES } from './types.ts';
 
 /*
  * The catalog of many processes, in Redis. Under `{<prefix>-catalog}`: `:upload:<id>`, a hash per record;

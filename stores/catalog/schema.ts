@@ -1,4 +1,4 @@
-import type { UploadPatch, UploadRecord, UploadState } from '../types.ts';
+import type { UploadPatch, UploadRecord, UploadState } from './types.ts';
 
 /** Columns are named like the record's fields: a row is a record. */
 export const COLUMNS = [

@@ -8,17 +8,6 @@ import {
   translateSqliteError,
 } from '../sqlite/database-file.ts';
 import { createGroupCommit } from '../sqlite/group-commit.ts';
-import type {
-  CatalogTotals,
-  UploadCatalog,
-  UploadCounters,
-  UploadFilter,
-  UploadPage,
-  UploadPatch,
-  UploadRecord,
-  UploadState,
-} from '../types.ts';
-import { PARTIALS_OWNER_SUFFIX, UPLOAD_STATES } from '../types.ts';
 import { checkPageLimit, decodeCursor, encodeCursor } from './cursor.ts';
 import {
   COLUMN_LIST,
@@ -30,6 +19,17 @@ import {
   toRecord,
   type UploadRow,
 } from './schema.ts';
+import type {
+  CatalogTotals,
+  UploadCatalog,
+  UploadCounters,
+  UploadFilter,
+  UploadPage,
+  UploadPatch,
+  UploadRecord,
+  UploadState,
+} from './types.ts';
+import { PARTIALS_OWNER_SUFFIX, UPLOAD_STATES } from './types.ts';
 
 /*
  * The catalog of one process, in one SQLite file (`path`, and beside it `-wal` and `-shm` while it is open).

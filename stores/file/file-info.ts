@@ -1,6 +1,6 @@
 import fs from 'node:fs';
 import { StoreError } from '../errors.ts';
-import type { Digest, StoredUpload } from '../types.ts';
+import type { Digest, StoredUpload } from '../stored-upload.ts';
 import * as files from './files.ts';
 
 /** What `<id>.json` holds: everything about an upload that its bytes do not say. */

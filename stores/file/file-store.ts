@@ -9,17 +9,16 @@ import { isPartialUpload } from '../concat-kind.ts';
 import { StoreError } from '../errors.ts';
 import type { ImportingStore } from '../import-types.ts';
 import { isImportedId } from '../imported-id.ts';
+import type { UploadLock } from '../locker/types.ts';
+import type { Digest, StoredUpload } from '../stored-upload.ts';
 import type {
   AppendOptions,
   AppendResult,
   BodyChecksum,
   ConcatenatingStore,
   CreateOptions,
-  Digest,
   OpenIntent,
   OriginalReader,
-  StoredUpload,
-  UploadLock,
   UploadStore,
 } from '../types.ts';
 import { isUploadId } from '../upload-id.ts';

@@ -3,7 +3,7 @@ import { constants, copyFile, link, opendir, realpath, rename, rm, stat, writeFi
 import { join, relative, sep } from 'node:path';
 import type { ImportingStore, ImportOutcome, ImportSource } from '../import-types.ts';
 import { importedId, importedMetadata, newImportSecret } from '../imported-id.ts';
-import { StoredUpload } from '../types.ts';
+import { StoredUpload } from '../stored-upload.ts';
 import { infoOf, replaceInfoFile } from './file-info.ts';
 import * as files from './files.ts';
 import { withStorageErrors } from './storage-errors.ts';

@@ -1,7 +1,7 @@
 import { sep } from 'node:path';
 import { isPartialUpload } from '../concat-kind.ts';
 import { StoreError } from '../errors.ts';
-import { StoredUpload } from '../types.ts';
+import { StoredUpload } from '../stored-upload.ts';
 import { isUploadId } from '../upload-id.ts';
 import { type ConcatenationPlan, type FileInfo, infoOf, parseInfo, replaceInfoFile } from './file-info.ts';
 import * as files from './files.ts';

@@ -1,6 +1,6 @@
 import { type Clock, systemClock } from '../clock.ts';
 import { StoreError } from '../errors.ts';
-import type { Locker, UploadLock } from '../types.ts';
+import type { Locker, UploadLock } from './types.ts';
 
 /*
  * Locks of one process, in its memory. Nothing is written anywhere: a crash frees every lock, which is right, since

@@ -1,7 +1,7 @@
 import { StoreError } from '../errors.ts';
-import type { UploadLock } from '../types.ts';
 import { instantOf, isTrusted, Lease } from './redis-lease.ts';
 import type { LockTable } from './redis-lock-table.ts';
+import type { UploadLock } from './types.ts';
 
 /** A lock in Redis, for what else has to be true only while it is held there (see the part-list cache). */
 export interface RedisUploadLock extends UploadLock {

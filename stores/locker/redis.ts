@@ -2,9 +2,9 @@ import { randomBytes } from 'node:crypto';
 import { type Clock, systemClock } from '../clock.ts';
 import { loadScript } from '../redis/script.ts';
 import type { RedisCommands, RedisSubscriber } from '../redis/types.ts';
-import type { Locker } from '../types.ts';
 import { RedisLock, type RedisUploadLock } from './redis-lock.ts';
 import { type LockTable, type RedisLockEvent, redisLockKeys } from './redis-lock-table.ts';
+import type { Locker } from './types.ts';
 
 /*
  * Locks that many processes share, in Redis. Written there, per upload and only while it is locked or wanted:

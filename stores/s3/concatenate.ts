@@ -1,5 +1,6 @@
 import { isStoreError, StoreError } from '../errors.ts';
-import type { ConcatenateOptions, StoredUpload } from '../types.ts';
+import type { StoredUpload } from '../stored-upload.ts';
+import type { ConcatenateOptions } from '../types.ts';
 import type { StoreContext } from './context.ts';
 import { readLiveInfo } from './expiry.ts';
 import { expectedPartSize, type PartSizeLimits, totalParts } from './grid.ts';

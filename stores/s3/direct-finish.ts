@@ -1,5 +1,5 @@
 import { StoreError } from '../errors.ts';
-import type { UploadLock } from '../types.ts';
+import type { UploadLock } from '../locker/types.ts';
 import { objectAttributes } from './attributes.ts';
 import type { StoreContext } from './context.ts';
 import { layoutOf, mismatch } from './direct-state.ts';

@@ -1,6 +1,6 @@
 import type { DirectLimits, DirectPart, DirectPlan, DirectUpload, DirectUploads } from '../direct-types.ts';
 import { StoreError } from '../errors.ts';
-import type { StoredUpload } from '../types.ts';
+import type { StoredUpload } from '../stored-upload.ts';
 import { isUploadId } from '../upload-id.ts';
 import type { StoreContext } from './context.ts';
 import { sealDirect } from './direct-finish.ts';

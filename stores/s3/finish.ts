@@ -1,6 +1,7 @@
 import { isPartialUpload } from '../concat-kind.ts';
 import { StoreError } from '../errors.ts';
-import type { StoredUpload, UploadLock } from '../types.ts';
+import type { UploadLock } from '../locker/types.ts';
+import type { StoredUpload } from '../stored-upload.ts';
 import { objectAttributes } from './attributes.ts';
 import type { StoreContext } from './context.ts';
 import { breakSeal, copyStaged, sealDirect } from './direct-finish.ts';

@@ -3,15 +3,14 @@ import { isPartialUpload } from '../concat-kind.ts';
 import { StoreError } from '../errors.ts';
 import type { ImportingStore } from '../import-types.ts';
 import { isImportedId } from '../imported-id.ts';
-import {
-  type AppendOptions,
-  type AppendResult,
-  type ConcatenatingStore,
-  type Digest,
-  type OpenIntent,
-  type OriginalReader,
-  StoredUpload,
-  type UploadLock,
+import type { UploadLock } from '../locker/types.ts';
+import { type Digest, StoredUpload } from '../stored-upload.ts';
+import type {
+  AppendOptions,
+  AppendResult,
+  ConcatenatingStore,
+  OpenIntent,
+  OriginalReader,
 } from '../types.ts';
 import { isUploadId } from '../upload-id.ts';
 import { concatenateObjects, planPartials } from './concatenate.ts';

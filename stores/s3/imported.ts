@@ -1,7 +1,7 @@
 import { StoreError } from '../errors.ts';
 import type { ImportingStore, ImportOutcome, ImportSource } from '../import-types.ts';
 import { importedId, importedMetadata, isImportedId, newImportSecret } from '../imported-id.ts';
-import { StoredUpload } from '../types.ts';
+import { StoredUpload } from '../stored-upload.ts';
 import { isUploadId } from '../upload-id.ts';
 import type { StoreContext } from './context.ts';
 import type { ImportedObject, InfoVersion, UploadInfo } from './info.ts';

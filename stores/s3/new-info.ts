@@ -1,4 +1,4 @@
-import type { StoredUpload } from '../types.ts';
+import type { StoredUpload } from '../stored-upload.ts';
 import type { StoreContext } from './context.ts';
 import type { UploadInfo } from './info.ts';
 

@@ -1,4 +1,4 @@
-import type { UploadLock } from '../types.ts';
+import type { UploadLock } from '../locker/types.ts';
 import type { UploadInfo } from './info.ts';
 
 /**

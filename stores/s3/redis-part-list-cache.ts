@@ -1,8 +1,8 @@
 import type { RedisUploadLock } from '../locker/redis-lock.ts';
 import { redisLockKeys } from '../locker/redis-lock-table.ts';
+import type { UploadLock } from '../locker/types.ts';
 import { loadScript } from '../redis/script.ts';
 import type { RedisCommands } from '../redis/types.ts';
-import type { UploadLock } from '../types.ts';
 import type { CachedPartList, PartListCache } from './part-list-cache.ts';
 
 /*

@@ -4,16 +4,15 @@ import { S3Store } from '@tus/s3-store';
 import type { DirectUploads } from '../direct-types.ts';
 import { StoreError } from '../errors.ts';
 import type { ImportingStore } from '../import-types.ts';
+import type { UploadLock } from '../locker/types.ts';
 import type { PresignOptions } from '../previews/types.ts';
+import type { Digest, StoredUpload } from '../stored-upload.ts';
 import type {
   AppendOptions,
   AppendResult,
   ConcatenatingStore,
-  Digest,
   OpenIntent,
   OriginalReader,
-  StoredUpload,
-  UploadLock,
   UploadStore,
 } from '../types.ts';
 import { isUploadId } from '../upload-id.ts';

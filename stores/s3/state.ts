@@ -1,5 +1,5 @@
 import { StoreError } from '../errors.ts';
-import type { StoredUpload } from '../types.ts';
+import type { StoredUpload } from '../stored-upload.ts';
 import type { StoreContext } from './context.ts';
 import { multipartState, stagedState } from './direct-state.ts';
 import { goneError, isExpired, readLiveInfo } from './expiry.ts';

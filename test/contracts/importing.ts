@@ -3,7 +3,8 @@ import { Writable } from 'node:stream';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { isStoreError } from '../../stores/errors.ts';
 import type { ImportingStore, ImportOutcome, ImportSource } from '../../stores/import-types.ts';
-import { StoredUpload, type UploadStore } from '../../stores/types.ts';
+import { StoredUpload } from '../../stores/stored-upload.ts';
+import type { UploadStore } from '../../stores/types.ts';
 import { newUploadId } from '../../stores/upload-id.ts';
 import { freeLock } from '../support/memory-lock.ts';
 

@@ -1,7 +1,7 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { afterEach, describe, expect, test } from 'vitest';
 import { isStoreError } from '../../stores/errors.ts';
-import type { Locker, UploadLock } from '../../stores/types.ts';
+import type { Locker, UploadLock } from '../../stores/locker/types.ts';
 
 /** One backend with lockers on it, made anew for every test. */
 export interface LockerHarness {

@@ -4,7 +4,7 @@ import { runInNewContext } from 'node:vm';
 import { describe, expect, test } from 'vitest';
 import type { Clock } from '../../stores/clock.ts';
 import { createMemoryLocker } from '../../stores/locker/memory.ts';
-import type { Locker } from '../../stores/types.ts';
+import type { Locker } from '../../stores/locker/types.ts';
 import { lockerContract } from './locker.ts';
 
 const never = new AbortController().signal;

@@ -13,11 +13,11 @@ import {
   openSqliteCatalog,
   type SqliteCatalogOptions,
 } from '../../stores/catalog/sqlite.ts';
+import { newUploadRecord, type UploadCatalog } from '../../stores/catalog/types.ts';
 import type { Clock } from '../../stores/clock.ts';
 import type { StoreError } from '../../stores/errors.ts';
 import { migrate } from '../../stores/sqlite/database-file.ts';
 import { createGroupCommit } from '../../stores/sqlite/group-commit.ts';
-import { newUploadRecord, type UploadCatalog } from '../../stores/types.ts';
 import { uploadCatalogContract } from './upload-catalog.ts';
 
 uploadCatalogContract(

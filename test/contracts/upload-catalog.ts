@@ -1,6 +1,6 @@
 import { afterEach, describe, expect, test } from 'vitest';
-import type { UploadCatalog, UploadFilter, UploadRecord } from '../../stores/types.ts';
-import { newUploadRecord, PARTIALS_OWNER_SUFFIX, UPLOAD_STATES } from '../../stores/types.ts';
+import type { UploadCatalog, UploadFilter, UploadRecord } from '../../stores/catalog/types.ts';
+import { newUploadRecord, PARTIALS_OWNER_SUFFIX, UPLOAD_STATES } from '../../stores/catalog/types.ts';
 
 /** One empty backend with catalogs on it, made anew for every test. */
 export interface UploadCatalogHarness {

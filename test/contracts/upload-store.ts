@@ -2,13 +2,8 @@ import { createHash, randomBytes } from 'node:crypto';
 import { PassThrough, Readable, Writable } from 'node:stream';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { isStoreError } from '../../stores/errors.ts';
-import {
-  type AppendOptions,
-  type BodyChecksum,
-  type CreateOptions,
-  StoredUpload,
-  type UploadStore,
-} from '../../stores/types.ts';
+import { StoredUpload } from '../../stores/stored-upload.ts';
+import type { AppendOptions, BodyChecksum, CreateOptions, UploadStore } from '../../stores/types.ts';
 import { newUploadId } from '../../stores/upload-id.ts';
 import { freeLock } from '../support/memory-lock.ts';
 

@@ -4,7 +4,7 @@ import { sendUpload } from '../../server/uploads/download.ts';
 import { recordOf } from '../../server/uploads/finish.ts';
 import type { UploadServices } from '../../server/uploads/upload-hold.ts';
 import { StoreError } from '../../stores/errors.ts';
-import type { StoredUpload } from '../../stores/types.ts';
+import type { StoredUpload } from '../../stores/stored-upload.ts';
 import { fetchRaw, type LoopbackServer, startLoopbackServer } from '../support/raw-http.ts';
 import { openTestServices, type TestServices } from '../support/test-services.ts';
 

@@ -1,9 +1,9 @@
 import { randomBytes } from 'node:crypto';
 import { afterAll, beforeAll } from 'vitest';
 import { createRedisLocker } from '../../stores/locker/redis.ts';
+import type { Locker } from '../../stores/locker/types.ts';
 import { connectRedis } from '../../stores/redis/connect.ts';
 import type { RedisConnection } from '../../stores/redis/types.ts';
-import type { Locker } from '../../stores/types.ts';
 import { lockerContract } from '../contracts/locker.ts';
 import { type RedisServer, startRedis } from '../support/redis.ts';
 

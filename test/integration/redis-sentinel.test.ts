@@ -1,8 +1,8 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { createRedisCatalog } from '../../stores/catalog/redis.ts';
+import { newUploadRecord } from '../../stores/catalog/types.ts';
 import type { RedisUploadLock } from '../../stores/locker/redis-lock.ts';
-import { newUploadRecord } from '../../stores/types.ts';
 import { makeCertificate } from '../support/certificate.ts';
 import { until } from '../support/redis.ts';
 import { createFleet, type LockerFleet } from '../support/redis-lockers.ts';

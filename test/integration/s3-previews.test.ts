@@ -6,7 +6,7 @@ import { CreateBucketCommand, HeadObjectCommand } from '@aws-sdk/client-s3';
 import { afterAll, expect, inject, it } from 'vitest';
 import { openS3Previews } from '../../stores/previews/s3.ts';
 import type { PreviewStore } from '../../stores/previews/types.ts';
-import { StoredUpload } from '../../stores/types.ts';
+import { StoredUpload } from '../../stores/stored-upload.ts';
 import { newUploadId } from '../../stores/upload-id.ts';
 import { previewStoreContract } from '../contracts/preview-store.ts';
 import { startMediaApp } from '../support/media-app.ts';

@@ -4,7 +4,7 @@ import { GetObjectCommand, HeadObjectCommand } from '@aws-sdk/client-s3';
 import { afterAll, beforeAll, beforeEach, describe, expect, inject, it } from 'vitest';
 import { createMemoryPartListCache } from '../../stores/s3/part-list-cache.ts';
 import type { S3StoreOptions, S3UploadStore } from '../../stores/s3/s3-store.ts';
-import { StoredUpload } from '../../stores/types.ts';
+import { StoredUpload } from '../../stores/stored-upload.ts';
 import { newUploadId } from '../../stores/upload-id.ts';
 import { freeLock } from '../support/memory-lock.ts';
 import { openTestBucket, type TestBucket } from '../support/s3-bucket.ts';

@@ -1,9 +1,10 @@
 import type { Readable } from 'node:stream';
 import { isStoreError } from '../../stores/errors.ts';
+import type { UploadLock } from '../../stores/locker/types.ts';
 import { createStoreContext } from '../../stores/s3/context-factory.ts';
 import { createGridStore, type GridStore } from '../../stores/s3/grid-store.ts';
 import type { GridRules } from '../../stores/s3/rules.ts';
-import type { StoredUpload, UploadLock } from '../../stores/types.ts';
+import type { StoredUpload } from '../../stores/stored-upload.ts';
 import type { VirtualProcess } from './virtual-process.ts';
 import type { VirtualRedis } from './virtual-redis.ts';
 import type { VirtualS3 } from './virtual-s3.ts';

@@ -1,5 +1,5 @@
 import type { GridRules } from '../../stores/s3/rules.ts';
-import { StoredUpload } from '../../stores/types.ts';
+import { StoredUpload } from '../../stores/stored-upload.ts';
 import { SimulatedClient } from './client.ts';
 import { PREFIX, SimulatedServer } from './server.ts';
 import { VirtualProcess } from './virtual-process.ts';

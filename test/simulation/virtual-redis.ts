@@ -1,6 +1,6 @@
 import { StoreError } from '../../stores/errors.ts';
+import type { UploadLock } from '../../stores/locker/types.ts';
 import type { CachedPartList, PartListCache } from '../../stores/s3/part-list-cache.ts';
-import type { UploadLock } from '../../stores/types.ts';
 import type { VirtualProcess } from './virtual-process.ts';
 import type { World } from './world.ts';
 

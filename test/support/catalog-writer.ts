@@ -3,8 +3,8 @@
  * Arguments: the catalog's path, and `die` or `fill`. Prints one line of JSON per step.
  */
 import { openSqliteCatalog } from '../../stores/catalog/sqlite.ts';
+import { newUploadRecord } from '../../stores/catalog/types.ts';
 import { isStoreError } from '../../stores/errors.ts';
-import { newUploadRecord } from '../../stores/types.ts';
 
 const [path = '', mode] = process.argv.slice(2);
 const failures: { code: string; lostWrites: number }[] = [];

@@ -1,4 +1,4 @@
-import type { UploadLock } from '../../stores/types.ts';
+import type { UploadLock } from '../../stores/locker/types.ts';
 
 /** A lock that is always free and never lost, for tests of a store alone. */
 export function freeLock(lost: AbortSignal = new AbortController().signal): UploadLock {

@@ -8,8 +8,9 @@ import { type Backend, openBackend } from '../../server/backend.ts';
 import { loadConfig } from '../../server/config.ts';
 import type { Listener } from '../../server/pipeline/announcer.ts';
 import { createServices, type Services } from '../../server/services.ts';
+import type { UploadRecord } from '../../stores/catalog/types.ts';
 import type { Job } from '../../stores/queue/types.ts';
-import { StoredUpload, type UploadRecord } from '../../stores/types.ts';
+import { StoredUpload } from '../../stores/stored-upload.ts';
 import { newUploadId } from '../../stores/upload-id.ts';
 import { freeLock } from './memory-lock.ts';
 

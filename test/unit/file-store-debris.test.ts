@@ -5,7 +5,7 @@ import { Readable } from 'node:stream';
 import { afterEach, beforeEach, expect, test } from 'vitest';
 import { isStoreError } from '../../stores/errors.ts';
 import { FileUploadStore } from '../../stores/file/file-store.ts';
-import { StoredUpload } from '../../stores/types.ts';
+import { StoredUpload } from '../../stores/stored-upload.ts';
 import { newUploadId } from '../../stores/upload-id.ts';
 import { freeLock } from '../support/memory-lock.ts';
 

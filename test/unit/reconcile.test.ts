@@ -1,6 +1,7 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { afterEach, beforeEach, expect, test } from 'vitest';
-import { newUploadRecord, StoredUpload } from '../../stores/types.ts';
+import { newUploadRecord } from '../../stores/catalog/types.ts';
+import { StoredUpload } from '../../stores/stored-upload.ts';
 import { newUploadId } from '../../stores/upload-id.ts';
 import { openTestServices, type TestServices } from '../support/test-services.ts';
 

@@ -10,8 +10,8 @@ import {
   type ResolveAddresses,
 } from '../../server/webhooks/public-address.ts';
 import { createWebhooks, type WebhooksOptions } from '../../server/webhooks/webhooks.ts';
+import { newUploadRecord, type UploadRecord } from '../../stores/catalog/types.ts';
 import { openSqliteQueue } from '../../stores/queue/sqlite.ts';
-import { newUploadRecord, type UploadRecord } from '../../stores/types.ts';
 import { type ReceivedRequest, startReceiver } from '../support/receiver.ts';
 
 const SECRET = `whsec_${Buffer.alloc(32, 7).toString('base64')}`;

@@ -1,7 +1,8 @@
 import { createRedisCatalog } from '../../../stores/catalog/redis.ts';
+import { newUploadRecord } from '../../../stores/catalog/types.ts';
 import { createRedisLocker } from '../../../stores/locker/redis.ts';
 import { redisLockKeys } from '../../../stores/locker/redis-lock-table.ts';
-import { newUploadRecord, type UploadLock } from '../../../stores/types.ts';
+import type { UploadLock } from '../../../stores/locker/types.ts';
 import { type Check, type Finding, fail, ok } from '../types.ts';
 import type { RedisProbe } from './probe.ts';
 
