@@ -22,6 +22,30 @@ export function toPortError(error: unknown, isMultipartCall: boolean): S3PortErr
   return new S3PortError(failure, `S3 answered ${status ?? 'nothing'} ${code}`, { cause: error });
 }
 
+/** A call about an object, its failure as one of the port. */
+export function onObject<T>(run: () => Promise<T>): Promise<T> {
+  return call(false, run);
+}
+
+/** A call about a multipart upload, its failure as one of the port: what is missing is the upload. */
+export function onMultipart<T>(run: () => Promise<T>): Promise<T> {
+  return call(true, run);
+}
+
+async function call<T>(isMultipartCall: boolean, run: () => Promise<T>): Promise<T> {
+  try {
+    return await run();
+  } catch (error) {
+    throw toPortError(error, isMultipartCall);
+  }
+}
+
+/** @throws S3PortError */
+export function requireEtag(etag: string | undefined): string {
+  if (etag === undefined || etag === '') throw new S3PortError('ambiguous', 'the answer had no entity tag');
+  return etag;
+}
+
 function classify(code: string, status: number | undefined, isMultipartCall: boolean): S3Failure {
   if (status === undefined || status >= 500 || status === 429 || TRANSIENT.has(code)) return 'ambiguous';
   if (status === 412 || code === 'PreconditionFailed') return 'precondition_failed';
