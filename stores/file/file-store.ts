@@ -1,10 +1,8 @@
 import { createHash } from 'node:crypto';
 import fs from 'node:fs';
-import { IncomingMessage } from 'node:http';
 import { join } from 'node:path';
 import type { Readable } from 'node:stream';
 import { FileStore } from '@tus/file-store';
-import { pumpBody } from '../body-pump.ts';
 import { isPartialUpload } from '../concat-kind.ts';
 import { StoreError } from '../errors.ts';
 import type { ImportingStore } from '../import-types.ts';
@@ -14,7 +12,6 @@ import type { Digest, StoredUpload } from '../stored-upload.ts';
 import type {
   AppendOptions,
   AppendResult,
-  BodyChecksum,
   ConcatenatingStore,
   CreateOptions,
   OpenIntent,
@@ -22,38 +19,22 @@ import type {
   UploadStore,
 } from '../types.ts';
 import { isUploadId } from '../upload-id.ts';
-import type { VerifiedAppend } from '../verified-body.ts';
 import { createDirectorySync, type DirectorySync } from './directory-sync.ts';
+import { createFileAppend, type FileAppend, type FileAppendOptions } from './file-append.ts';
 import { createInfoFile, infoOf } from './file-info.ts';
 import { openFileOriginal } from './file-original.ts';
-import { BATCH_BYTES, FileSink } from './file-sink.ts';
 import * as files from './files.ts';
 import { createFinalUploads } from './final-uploads.ts';
 import { createFileImporting, markImportDeleted } from './imported.ts';
 import { createReadBuffers } from './read-buffers.ts';
 import { withStorageErrors } from './storage-errors.ts';
 import { createUploadFiles, type FileState, notFound, stateOf, type UploadFiles } from './upload-files.ts';
-import { createFileVerifiedAppend } from './verified-append.ts';
-import { WriteBudget } from './write-budget.ts';
 
-export type FsyncPolicy = 'patch' | 'finish' | 'off';
-
-const DEFAULT_BUFFER_BUDGET_BYTES = 96 * 1024 * 1024;
-/** The part of it that may wait for the disk: what sockets have read and the allocator keeps is about as much again. */
-const QUEUED_PART = 1 / 2;
-const DEFAULT_SPOOL_BUDGET_BYTES = 10 * 1024 ** 3;
-
-export interface FileUploadStoreOptions {
+export interface FileUploadStoreOptions extends Omit<FileAppendOptions, 'uploadFiles' | 'now'> {
   /** Holds nothing but uploads: `<id>` and `<id>.json`. Created when missing. */
   directory: string;
   /** 0: unfinished uploads never expire. */
   expirationMs: number;
-  /** When data is forced to the disk: after every request, before a finish is announced, or never. */
-  fsync: FsyncPolicy;
-  /** Memory for bytes on their way to the disk, all uploads together. */
-  bufferBudgetBytes?: number;
-  /** Disk space for bodies that have to be verified before they are stored. */
-  spoolBudgetBytes?: number;
   now?: () => number;
 }
 
@@ -81,11 +62,10 @@ export class FileUploadStore extends FileStore implements UploadStore {
   readonly concatenation: ConcatenatingStore;
   readonly importing: ImportingStore;
   readonly #files: UploadFiles;
-  readonly #fsync: FsyncPolicy;
+  readonly #fsync: FileAppendOptions['fsync'];
   readonly #now: () => number;
   readonly #readBuffers = createReadBuffers();
-  readonly #writeBudget: WriteBudget;
-  readonly #appendVerified: VerifiedAppend;
+  readonly #append: FileAppend;
   readonly #directorySync: DirectorySync;
 
   constructor(options: FileUploadStoreOptions) {
@@ -105,15 +85,14 @@ export class FileUploadStore extends FileStore implements UploadStore {
       load: this.#files.load,
       syncDirectory: () => this.#directorySync.sync(),
     });
-    this.#writeBudget = new WriteBudget(
-      (options.bufferBudgetBytes ?? DEFAULT_BUFFER_BUDGET_BYTES) * QUEUED_PART,
-    );
-    this.#appendVerified = createFileVerifiedAppend({
-      memory: this.#writeBudget,
-      spoolBudgetBytes: options.spoolBudgetBytes ?? DEFAULT_SPOOL_BUDGET_BYTES,
-      pathFor: this.#files.chunkPath,
-    });
     this.#now = options.now ?? Date.now;
+    this.#append = createFileAppend({
+      uploadFiles: this.#files,
+      fsync: options.fsync,
+      bufferBudgetBytes: options.bufferBudgetBytes,
+      spoolBudgetBytes: options.spoolBudgetBytes,
+      now: this.#now,
+    });
     this.extensions = [...this.extensions, 'concatenation'];
     this.extensions = [...this.extensions, 'checksum', 'checksum-trailer'];
     if (options.expirationMs === 0) {
@@ -178,51 +157,8 @@ export class FileUploadStore extends FileStore implements UploadStore {
     upload.declaredDigest = digest;
   }
 
-  async append(upload: StoredUpload, body: Readable, options: AppendOptions): Promise<AppendResult> {
-    const { checksum } = options;
-    if (checksum !== undefined) return this.#appendChecked(upload, body, { ...options, checksum });
-    const state = stateOf(upload);
-    const path = this.#files.dataPath(upload.id);
-    const isSyncedByWrite = this.#fsync !== 'off' && isOneWrite(upload, options);
-    const flags = isSyncedByWrite ? files.SYNCED : 0;
-    const fd = state.hasData
-      ? await withStorageErrors(() => files.open(path, files.WRITE | flags))
-      : await this.#files.undoInfoIfFails(upload.id, () => files.open(path, files.WRITE_NEW | flags));
-    state.hasData = true;
-    state.isDataSynced = false;
-    try {
-      const sink = new FileSink({
-        fd,
-        position: upload.offset,
-        releaseMemory: body instanceof IncomingMessage,
-        budget: this.#writeBudget,
-      });
-      try {
-        const { end } = await pumpBody(body, sink, {
-          limit: options.limit,
-          signal: options.signal,
-          lost: options.lock.lost,
-          idleTimeoutMs: options.idleTimeoutMs,
-          onChunk: options.onChunk,
-          onProgress: options.onProgress,
-        });
-        await sink.flush();
-        // The last bytes are synced here, while the file is open; `complete` sees to all other cases.
-        const isLast = sink.position === upload.size;
-        const mustSync = this.#fsync === 'patch' || (this.#fsync === 'finish' && isLast);
-        if (mustSync && !isSyncedByWrite) await withStorageErrors(() => files.syncData(fd));
-        state.isDataSynced = mustSync;
-        return { offset: sink.position, end };
-      } finally {
-        await sink.abandon();
-        upload.offset = sink.position;
-        upload.expiresAtMs = this.#files.expiresAtMs(upload, this.#now());
-        upload.isComplete = upload.isFull;
-      }
-    } finally {
-      if (state.isDataSynced) files.closeClean(fd);
-      else await files.close(fd);
-    }
+  append(upload: StoredUpload, body: Readable, options: AppendOptions): Promise<AppendResult> {
+    return this.#append(upload, body, options);
   }
 
   /** The DataStore form of `append`: everything from `offset` to the end of the stream. */
@@ -307,31 +243,6 @@ export class FileUploadStore extends FileStore implements UploadStore {
   async close(): Promise<void> {
     await this.#directorySync.close();
   }
-
-  async #appendChecked(
-    upload: StoredUpload,
-    body: Readable,
-    options: AppendOptions & { checksum: BodyChecksum },
-  ): Promise<AppendResult> {
-    const state = stateOf(upload);
-    if (state.hasData) {
-      // As the first byte would: an upload does not expire while a body waits.
-      const now = new Date(this.#now());
-      await withStorageErrors(() => fs.promises.utimes(this.#files.dataPath(upload.id), now, now));
-    } else {
-      // The creation stands, whatever becomes of this body.
-      await this.#files.undoInfoIfFails(upload.id, () => files.createEmpty(this.#files.dataPath(upload.id)));
-      state.hasData = true;
-    }
-    return this.#appendVerified(upload, body, options, (verified, rest) =>
-      this.append(upload, verified, rest),
-    );
-  }
-}
-
-/** A whole upload that is small enough for one write: the write itself can be what syncs it. */
-function isOneWrite(upload: StoredUpload, { expectedBytes }: AppendOptions): boolean {
-  return upload.offset === 0 && expectedBytes === upload.size && (expectedBytes ?? 0) <= BATCH_BYTES;
 }
 
 // The stock constructor calls this, although the directory is there by then; it makes the directory later, and where

@@ -1,0 +1,122 @@
+import fs from 'node:fs';
+import { IncomingMessage } from 'node:http';
+import type { Readable } from 'node:stream';
+import { pumpBody } from '../body-pump.ts';
+import type { StoredUpload } from '../stored-upload.ts';
+import type { AppendOptions, AppendResult, BodyChecksum } from '../types.ts';
+import { BATCH_BYTES, FileSink } from './file-sink.ts';
+import * as files from './files.ts';
+import { withStorageErrors } from './storage-errors.ts';
+import { stateOf, type UploadFiles } from './upload-files.ts';
+import { createFileVerifiedAppend } from './verified-append.ts';
+import { WriteBudget } from './write-budget.ts';
+
+const DEFAULT_BUFFER_BUDGET_BYTES = 96 * 1024 * 1024;
+/** The part of it that may wait for the disk: what sockets have read and the allocator keeps is about as much again. */
+const QUEUED_PART = 1 / 2;
+const DEFAULT_SPOOL_BUDGET_BYTES = 10 * 1024 ** 3;
+
+export interface FileAppendOptions {
+  uploadFiles: UploadFiles;
+  /** When data is forced to the disk: after every request, before a finish is announced, or never. */
+  fsync: 'patch' | 'finish' | 'off';
+  /** Memory for bytes on their way to the disk, all uploads together. */
+  bufferBudgetBytes?: number | undefined;
+  /** Disk space for bodies that have to be verified before they are stored. */
+  spoolBudgetBytes?: number | undefined;
+  now: () => number;
+}
+
+export type FileAppend = (
+  upload: StoredUpload,
+  body: Readable,
+  options: AppendOptions,
+) => Promise<AppendResult>;
+
+/** How the bytes of a body get into an upload's file (`append` of an UploadStore). */
+export function createFileAppend({
+  uploadFiles,
+  fsync,
+  bufferBudgetBytes = DEFAULT_BUFFER_BUDGET_BYTES,
+  spoolBudgetBytes = DEFAULT_SPOOL_BUDGET_BYTES,
+  now,
+}: FileAppendOptions): FileAppend {
+  const writeBudget = new WriteBudget(bufferBudgetBytes * QUEUED_PART);
+  const appendVerified = createFileVerifiedAppend({
+    memory: writeBudget,
+    spoolBudgetBytes,
+    pathFor: uploadFiles.chunkPath,
+  });
+
+  async function append(upload: StoredUpload, body: Readable, options: AppendOptions): Promise<AppendResult> {
+    const { checksum } = options;
+    if (checksum !== undefined) return appendChecked(upload, body, { ...options, checksum });
+    const state = stateOf(upload);
+    const path = uploadFiles.dataPath(upload.id);
+    const isSyncedByWrite = fsync !== 'off' && isOneWrite(upload, options);
+    const flags = isSyncedByWrite ? files.SYNCED : 0;
+    const fd = state.hasData
+      ? await withStorageErrors(() => files.open(path, files.WRITE | flags))
+      : await uploadFiles.undoInfoIfFails(upload.id, () => files.open(path, files.WRITE_NEW | flags));
+    state.hasData = true;
+    state.isDataSynced = false;
+    try {
+      const sink = new FileSink({
+        fd,
+        position: upload.offset,
+        releaseMemory: body instanceof IncomingMessage,
+        budget: writeBudget,
+      });
+      try {
+        const { end } = await pumpBody(body, sink, {
+          limit: options.limit,
+          signal: options.signal,
+          lost: options.lock.lost,
+          idleTimeoutMs: options.idleTimeoutMs,
+          onChunk: options.onChunk,
+          onProgress: options.onProgress,
+        });
+        await sink.flush();
+        // The last bytes are synced here, while the file is open; `complete` sees to all other cases.
+        const isLast = sink.position === upload.size;
+        const mustSync = fsync === 'patch' || (fsync === 'finish' && isLast);
+        if (mustSync && !isSyncedByWrite) await withStorageErrors(() => files.syncData(fd));
+        state.isDataSynced = mustSync;
+        return { offset: sink.position, end };
+      } finally {
+        await sink.abandon();
+        upload.offset = sink.position;
+        upload.expiresAtMs = uploadFiles.expiresAtMs(upload, now());
+        upload.isComplete = upload.isFull;
+      }
+    } finally {
+      if (state.isDataSynced) files.closeClean(fd);
+      else await files.close(fd);
+    }
+  }
+
+  async function appendChecked(
+    upload: StoredUpload,
+    body: Readable,
+    options: AppendOptions & { checksum: BodyChecksum },
+  ): Promise<AppendResult> {
+    const state = stateOf(upload);
+    if (state.hasData) {
+      // As the first byte would: an upload does not expire while a body waits.
+      const date = new Date(now());
+      await withStorageErrors(() => fs.promises.utimes(uploadFiles.dataPath(upload.id), date, date));
+    } else {
+      // The creation stands, whatever becomes of this body.
+      await uploadFiles.undoInfoIfFails(upload.id, () => files.createEmpty(uploadFiles.dataPath(upload.id)));
+      state.hasData = true;
+    }
+    return appendVerified(upload, body, options, (verified, rest) => append(upload, verified, rest));
+  }
+
+  return append;
+}
+
+/** A whole upload that is small enough for one write: the write itself can be what syncs it. */
+function isOneWrite(upload: StoredUpload, { expectedBytes }: AppendOptions): boolean {
+  return upload.offset === 0 && expectedBytes === upload.size && (expectedBytes ?? 0) <= BATCH_BYTES;
+}
