@@ -47,7 +47,10 @@ export interface ProcessorHost {
   run(inputPath: string, options: ProcessOptions): Promise<HostedMedia>;
   /** SHA-256 of a file, hex. */
   sha256(path: string, signal?: AbortSignal): Promise<string>;
-  /** Starts a process and loads its decoders, so that the first file does not wait for that. */
+  /**
+   * Files are on their way: sees to it that one process runs, its decoders loaded, and stays as if it had just done
+   * something. Whoever comes meanwhile waits for it, and starts no other. Where one runs already, it costs nothing.
+   */
   warmUp(): Promise<void>;
   /** Ends all processes, whatever they are at. */
   close(): Promise<void>;
@@ -71,8 +74,34 @@ export function createProcessorHost(options: ProcessorHostOptions): ProcessorHos
   const environment = childEnvironment(process.env, findJemalloc());
   const slots = createSlots<Slot>(Array.from({ length: concurrency }, () => ({ requests: 0 })));
   const closing = new AbortController();
+  /** Requests that run, or wait for their turn. */
+  let underWay = 0;
+  let warming: Promise<void> | undefined;
 
   async function ask(request: HostRequest, limits: WatchLimits, signal?: AbortSignal): Promise<ChildAnswer> {
+    underWay++;
+    try {
+      // What is wrong with it, this one meets as well.
+      await warming?.catch(() => {});
+      return await askInTurn(request, limits, signal);
+    } finally {
+      underWay--;
+    }
+  }
+
+  async function warm(): Promise<void> {
+    // What runs is kept afterwards, and before there is more to do no other is needed.
+    if (underWay > 0) return;
+    const idle = slots.all.find(({ child }) => child?.isAlive() === true);
+    if (idle === undefined) await askInTurn({ kind: 'warm-up' }, { memoryBytes });
+    else idle.idleTimer?.refresh();
+  }
+
+  async function askInTurn(
+    request: HostRequest,
+    limits: WatchLimits,
+    signal?: AbortSignal,
+  ): Promise<ChildAnswer> {
     const anySignal = signal === undefined ? closing.signal : AbortSignal.any([signal, closing.signal]);
     const slot = await slots.take(anySignal);
     try {
@@ -135,8 +164,11 @@ export function createProcessorHost(options: ProcessorHostOptions): ProcessorHos
       const { result } = await ask({ kind: 'hash', path }, { memoryBytes }, signal);
       return result as string;
     },
-    async warmUp() {
-      await ask({ kind: 'warm-up' }, { memoryBytes });
+    warmUp() {
+      warming ??= warm().finally(() => {
+        warming = undefined;
+      });
+      return warming;
     },
     async close() {
       closing.abort(Object.assign(new Error('The host is closed.'), { code: 'ERR_HOST_CLOSED' }));

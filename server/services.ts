@@ -19,7 +19,7 @@ import type { UploadServices } from './uploads/upload-hold.ts';
 
 export interface ServiceParts {
   backend: Backend;
-  host: Pick<ProcessorHost, 'run' | 'sha256'>;
+  host: Pick<ProcessorHost, 'run' | 'sha256' | 'warmUp'>;
   /** Who is told what happens to uploads, beside the log of events. */
   listeners: readonly Listener[];
   log: FastifyBaseLogger;
@@ -46,7 +46,7 @@ export function createServices(config: Config, parts: ServiceParts): Services {
   const { plan, announcer, pipeline } = afterwards;
   const policy = createUploadPolicy(config);
   const active = new ActiveRequests(catalog);
-  const events = createEventPublisher(backend.events, log);
+  const events = createEventPublisher(backend.events, log, afterwards.warmUpFor);
   const finisher = createFinisher({
     store,
     catalog,

@@ -16,7 +16,12 @@ export interface EventPublisher {
   discarded(uploadId: string): void;
 }
 
-export function createEventPublisher(events: EventLog, log: FastifyBaseLogger): EventPublisher {
+/** @param onCreated told of what is announced, in this process; never throws */
+export function createEventPublisher(
+  events: EventLog,
+  log: FastifyBaseLogger,
+  onCreated?: (record: UploadRecord) => void,
+): EventPublisher {
   // A log that is away fails every event in the same words.
   let isFailing = false;
 
@@ -37,6 +42,7 @@ export function createEventPublisher(events: EventLog, log: FastifyBaseLogger): 
       if (isPartialRecord(record)) return;
       const { id, size, filename, contentType, group } = record;
       publish('created', id, { size, filename, contentType, group });
+      onCreated?.(record);
     },
     progress: (uploadId, { offset, size }) => publish('progress', uploadId, { offset, size }),
     discarded(uploadId) {

@@ -2,6 +2,7 @@ import { availableParallelism } from 'node:os';
 import type { FastifyBaseLogger } from 'fastify';
 import type { ProcessorHost } from '../../processors/host.ts';
 import { processorFor } from '../../processors/index.ts';
+import type { UploadRecord } from '../../stores/catalog/types.ts';
 import type { Backend } from '../backend.ts';
 import type { Config } from '../config.ts';
 import { createHooks } from '../hooks/index.ts';
@@ -14,6 +15,7 @@ import { createOrphans } from './orphans.ts';
 import { createPipeline, type Pipeline } from './pipeline.ts';
 import { createScratch } from './scratch.ts';
 import { createPipelineSweep, type PipelineSweep } from './sweep.ts';
+import { createWarmUp } from './warm-up.ts';
 import { createWorkPlan, type WorkPlan } from './work-plan.ts';
 
 /** Where there is no lock service that says how long a dead process holds on to things. */
@@ -23,7 +25,7 @@ const LOST_AFTER_LEASES = 4;
 
 export interface PipelineParts {
   backend: Pick<Backend, 'store' | 'catalog' | 'locker' | 'previews' | 'queue' | 'events'>;
-  host: Pick<ProcessorHost, 'run' | 'sha256'>;
+  host: Pick<ProcessorHost, 'run' | 'sha256' | 'warmUp'>;
   listeners: readonly Listener[];
   meters: Meters;
   log: FastifyBaseLogger;
@@ -38,6 +40,8 @@ export interface AssembledPipeline {
   job: FinishJob;
   /** LANDFALL_VERIFY_WHEN=before-response: computes the digest of a finished original. */
   digestOf: ((id: string) => Promise<string>) | undefined;
+  /** Told of each new upload, where this process's role has it work on them. */
+  warmUpFor: ((record: UploadRecord) => void) | undefined;
   /** Takes jobs, where this process's role has it. */
   start(): void;
 }
@@ -75,6 +79,7 @@ export function assemblePipeline(config: Config, parts: PipelineParts): Assemble
     hooks,
     announcer,
     hasher: host,
+    warmUp: () => host.warmUp(),
     scratch,
     maxInputBytes,
     rejectedRetentionMs: config.rejectedRetentionMs,
@@ -100,6 +105,7 @@ export function assemblePipeline(config: Config, parts: PipelineParts): Assemble
       lostAfterMs: LOST_AFTER_LEASES * jobLeaseMs(config),
       log,
     }),
+    warmUpFor: config.role === 'api' ? undefined : createWarmUp(plan, host),
     digestOf: config.verifyWhen === 'finish' ? undefined : digestOf,
     start() {
       if (config.role === 'api') return;

@@ -21,6 +21,8 @@ export interface FinishJobOptions {
   hooks: readonly Hook[];
   announcer: Announcer;
   hasher: FileHasher;
+  /** Starts what previews are made in. */
+  warmUp: () => Promise<void>;
   scratch: Scratch;
   /** Bytes of the largest original of which previews are made. */
   maxInputBytes: number;
@@ -51,7 +53,7 @@ export interface FinishJob {
  * (a process was taken for dead and was not) do the same work twice, with the same results.
  */
 export function createFinishJob(options: FinishJobOptions): FinishJob {
-  const { store, catalog, plan, hooks, announcer, hasher, scratch, log } = options;
+  const { store, catalog, plan, hooks, announcer, hasher, warmUp, scratch, log } = options;
   const { maxInputBytes, rejectedRetentionMs, heartbeatMs, onEnded, removeOrphans, now = Date.now } = options;
 
   async function run(job: Job, signal: AbortSignal): Promise<void> {
@@ -110,6 +112,8 @@ export function createFinishJob(options: FinishJobOptions): FinishJob {
       await catalog.update(id, patch);
       record = { ...record, ...patch };
     };
+    // While the original is opened, looked at and copied. The hook that needs it meets what is wrong with it.
+    if (plan.wantsPreviews(typeOf(record))) warmUp().catch(() => {});
     const original = await openOriginal(id, () => plan.wantsPreviews(typeOf(record)), signal);
     try {
       if (record.media === null) {

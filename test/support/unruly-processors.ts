@@ -10,6 +10,7 @@ const MIB = 1024 ** 2;
 
 /** Kept: a leak. */
 const leaked: Buffer[] = [];
+let warmUps = 0;
 
 /** What a file's content tells the processor to do, in its process; what it returns is written to `said`. */
 const DEEDS: Record<string, (options: ProcessOptions, argument: string) => Promise<unknown>> = {
@@ -74,6 +75,9 @@ const DEEDS: Record<string, (options: ProcessOptions, argument: string) => Promi
   async processId() {
     return process.pid;
   },
+  async warmUps() {
+    return warmUps;
+  },
   async refuse() {
     throw new ProcessorError('too_large', 'It is too large.');
   },
@@ -95,6 +99,9 @@ const unrulyProcessor: Processor = {
     const said = await DEEDS[deed]?.(options, argument);
     if (said !== undefined) await writeFile(join(options.outDir, 'said'), JSON.stringify(said));
     return { previews: [] };
+  },
+  async warmUp() {
+    warmUps += 1;
   },
 };
 

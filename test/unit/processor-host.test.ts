@@ -254,6 +254,52 @@ describe('a process', () => {
   );
 });
 
+describe('a process that is warmed up', () => {
+  test('is the one for what comes meanwhile, however often it is asked for', async () => {
+    const { host, pids } = startHost({ concurrency: 2 });
+    const warm = [host.warmUp(), host.warmUp()];
+    expect((await perform(host, 'warmUps')).said).toBe(1);
+    await Promise.all(warm);
+    await host.warmUp();
+    expect((await perform(host, 'warmUps')).said).toBe(1);
+    expect(pids).toHaveLength(1);
+  });
+
+  test('is not needed while another works, or is about to', async () => {
+    const { host, pids } = startHost({ concurrency: 2 });
+    const path = join(await temporaryDirectory(), 'original');
+    await writeFile(path, 'landfall');
+    await Promise.all([host.sha256(path), host.warmUp()]);
+    expect(pids).toHaveLength(1);
+  });
+
+  test('stays for as long as files are on their way', async () => {
+    vi.useFakeTimers({ toFake: ['setTimeout', 'clearTimeout'] });
+    onTestFinished(() => void vi.useRealTimers());
+    const { host, pids } = startHost({ idleMs: 1000 });
+    await host.warmUp();
+    for (let times = 0; times < 3; times++) {
+      vi.advanceTimersByTime(999);
+      await host.warmUp();
+    }
+    expect(isRunning(pids[0]!)).toBe(true);
+    vi.advanceTimersByTime(1000);
+    vi.useRealTimers();
+    await untilGone(pids[0]!);
+    expect(pids).toHaveLength(1);
+  });
+
+  test('and does not start fails no file by that', async () => {
+    const { host } = startHost({ registry: new URL('file:///nonexistent/registry.ts') });
+    const warm = host.warmUp();
+    const failure = { name: 'Error', code: 'ERR_PROCESSOR_START' };
+    await Promise.all([
+      expect(warm).rejects.toMatchObject(failure),
+      expect(perform(host, 'say hello')).rejects.toMatchObject(failure),
+    ]);
+  });
+});
+
 describe('turns', () => {
   test('no more than the limit at once, the others first come first served', async () => {
     const { host, pids } = startHost({ concurrency: 2 });
