@@ -1,4 +1,4 @@
-import { randomBytes } from 'node:crypto';
+import { createHash, randomBytes } from 'node:crypto';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
 import { StoreError } from '../../stores/errors.ts';
@@ -206,6 +206,27 @@ export function mediaServingContract(name: string, env: () => Record<string, str
       } finally {
         away.mockRestore();
       }
+    });
+
+    it('gives the original as soon as it is verified, and not before', async () => {
+      const { catalog } = server.backend;
+      const original = Buffer.from('original');
+      const id = await server.upload(original);
+      const declaredSha256 = createHash('sha256').update(original).digest('hex');
+      await catalog.transition(id, 'ready', 'processing', { declaredSha256, sha256: null });
+      const statusesOf = async (headers: object) => {
+        const queries = ['', '?variant=thumb', '?mode=download', '?variant=original'];
+        const replies = await Promise.all(queries.map((query) => get(`/media/${id}${query}`)));
+        for (const reply of replies) if (reply.status === 202) expect(reply.headers).toMatchObject(headers);
+        return replies.map(({ status }) => status);
+      };
+      const waits = { 'retry-after': '1', 'cache-control': 'no-store' };
+      expect(await statusesOf(waits)).toEqual([202, 202, 202, 202]);
+      expect((await get(`/media/${id}?mode=download`, {}, 'HEAD')).status).toBe(202);
+      await catalog.update(id, { sha256: declaredSha256 });
+      expect(await statusesOf(waits)).toEqual([202, 202, 200, 200]);
+      await catalog.transition(id, 'processing', 'ready');
+      expect(await statusesOf(waits)).toEqual([200, 404, 200, 200]);
     });
 
     it('tells a client to wait, to go away, or that there is nothing', async () => {

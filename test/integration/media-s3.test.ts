@@ -1,4 +1,4 @@
-import { randomBytes } from 'node:crypto';
+import { createHash, randomBytes } from 'node:crypto';
 import { once } from 'node:events';
 import http from 'node:http';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -85,6 +85,20 @@ describe('redirects to presigned URLs', () => {
     const rejected = await server.upload(Buffer.from('x'));
     await server.backend.catalog.transition(rejected, 'ready', 'rejected', { reason: 'No.' });
     expect((await get(`/media/${rejected}`)).status).toBe(410);
+  });
+
+  it('lead to the original while its previews are made, once it is verified', async () => {
+    const { catalog } = server.backend;
+    const pending = await server.upload(original);
+    const declaredSha256 = createHash('sha256').update(original).digest('hex');
+    await catalog.transition(pending, 'ready', 'processing', { declaredSha256, sha256: null });
+    expect((await get(`/media/${pending}?mode=download`)).status).toBe(202);
+    await catalog.update(pending, { sha256: declaredSha256 });
+    expect((await get(`/media/${pending}`)).status).toBe(202);
+    const reply = await get(`/media/${pending}?mode=download`);
+    expect(reply.status).toBe(302);
+    const answer = await fetch(reply.headers.location ?? '');
+    expect(Buffer.from(await answer.arrayBuffer()).equals(original)).toBe(true);
   });
 
   it('live no longer than the signed URL that led to them', async () => {
