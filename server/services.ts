@@ -14,7 +14,7 @@ import { createConcatenator } from './uploads/concatenation.ts';
 import { createFinisher } from './uploads/finish.ts';
 import { FirstBytes } from './uploads/first-bytes.ts';
 import { RunningDigests } from './uploads/running-digests.ts';
-import { createSweeper, type Sweeper } from './uploads/sweep.ts';
+import { createSweeper, type Sweeper } from './uploads/sweeper.ts';
 import type { UploadServices } from './uploads/upload-hold.ts';
 
 export interface ServiceParts {

@@ -43,3 +43,8 @@ export class StoreError extends Error {
 export function isStoreError(error: unknown, code?: StoreErrorCode): error is StoreError {
   return error instanceof StoreError && (code === undefined || error.code === code);
 }
+
+/** There is no such upload, or not any more. */
+export function isUploadMissing(error: unknown): error is StoreError {
+  return isStoreError(error, 'upload_not_found') || isStoreError(error, 'upload_gone');
+}

@@ -1,5 +1,5 @@
 import type { FastifyBaseLogger } from 'fastify';
-import { isStoreError } from '../../stores/errors.ts';
+import { isUploadMissing } from '../../stores/errors.ts';
 import { UploadHold, type UploadServices } from '../uploads/upload-hold.ts';
 
 /** Seconds between two looks for the object that a client was given a form for. What comes later, the sweep finds. */
@@ -49,7 +49,7 @@ export function createDirectWatch(services: UploadServices, log: FastifyBaseLogg
       await finish(id);
       return true;
     } catch (error) {
-      if (isStoreError(error, 'upload_gone') || isStoreError(error, 'upload_not_found')) return true;
+      if (isUploadMissing(error)) return true;
       log.debug({ uploadId: id, error }, 'looking for a direct upload failed');
       return false;
     }

@@ -1,7 +1,7 @@
 import type { FastifyBaseLogger } from 'fastify';
 import { sniffMediaType } from '../../processors/sniff.ts';
 import type { UploadCatalog, UploadPatch, UploadRecord } from '../../stores/catalog/types.ts';
-import { isStoreError } from '../../stores/errors.ts';
+import { isStoreError, isUploadMissing } from '../../stores/errors.ts';
 import { parseMediaInfo } from '../../stores/media-info.ts';
 import { type Job, TerminalJobError } from '../../stores/queue/types.ts';
 import type { UploadStore } from '../../stores/types.ts';
@@ -72,7 +72,7 @@ export function createFinishJob(options: FinishJobOptions): FinishJob {
       await work(begun, job, signal);
     } catch (error) {
       if (isStoreError(error, 'upload_damaged')) throw new TerminalJobError(error.message, { cause: error });
-      if (!isMissing(error)) throw error;
+      if (!isUploadMissing(error)) throw error;
       // Deleted by its client while it was worked on?
       const record = await catalog.get(id);
       if (record?.state !== 'processing') return concludeElsewhere(id);
@@ -215,8 +215,4 @@ function uploadIdOf(job: Job): string {
 
 function typeOf(record: UploadRecord): string | null {
   return parseMediaInfo(record.media)?.type ?? null;
-}
-
-function isMissing(error: unknown): boolean {
-  return isStoreError(error, 'upload_not_found') || isStoreError(error, 'upload_gone');
 }

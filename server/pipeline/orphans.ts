@@ -1,6 +1,6 @@
 import type { FastifyBaseLogger } from 'fastify';
 import type { UploadCatalog } from '../../stores/catalog/types.ts';
-import { isStoreError } from '../../stores/errors.ts';
+import { isUploadMissing } from '../../stores/errors.ts';
 import type { PreviewStore } from '../../stores/previews/types.ts';
 import type { UploadStore } from '../../stores/types.ts';
 
@@ -31,7 +31,7 @@ export function createOrphans({ store, catalog, previews, log }: OrphanOptions):
       await store.getUpload(uploadId);
       return true;
     } catch (error) {
-      if (isStoreError(error, 'upload_gone') || isStoreError(error, 'upload_not_found')) return false;
+      if (isUploadMissing(error)) return false;
       throw error;
     }
   }

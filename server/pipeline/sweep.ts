@@ -1,10 +1,10 @@
 import type { FastifyBaseLogger } from 'fastify';
 import type { UploadCatalog, UploadRecord } from '../../stores/catalog/types.ts';
-import { isStoreError } from '../../stores/errors.ts';
 import type { Locker } from '../../stores/locker/types.ts';
 import type { PreviewStore } from '../../stores/previews/types.ts';
 import type { UploadStore } from '../../stores/types.ts';
 import { recordsIn } from '../uploads/records-in.ts';
+import { removeIfThere } from '../uploads/remove-if-there.ts';
 import { withUploadLock } from '../uploads/with-lock.ts';
 import type { Orphans } from './orphans.ts';
 import type { Pipeline } from './pipeline.ts';
@@ -46,9 +46,7 @@ export function createPipelineSweep(options: PipelineSweepOptions): PipelineSwee
   /** The evidence goes, and the record stays: its URL still says why. */
   async function removeEvidence({ id }: UploadRecord, signal: AbortSignal): Promise<void> {
     await withUploadLock(locker, id, signal, async (lock) => {
-      await store.removeUpload(id, lock).catch((error: unknown) => {
-        if (!isStoreError(error, 'upload_not_found') && !isStoreError(error, 'upload_gone')) throw error;
-      });
+      await removeIfThere(store, id, lock);
       await previews.removeAll(id);
       await catalog.update(id, { expiresAtMs: null });
       log.info({ uploadId: id }, 'the bytes of a rejected upload were removed');

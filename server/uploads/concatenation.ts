@@ -1,7 +1,7 @@
 import type { FastifyBaseLogger } from 'fastify';
 import type { UploadCatalog, UploadRecord } from '../../stores/catalog/types.ts';
 import { isFinalUpload, isPartialUpload } from '../../stores/concat-kind.ts';
-import { isStoreError } from '../../stores/errors.ts';
+import { isStoreError, isUploadMissing } from '../../stores/errors.ts';
 import type { Locker, UploadLock } from '../../stores/locker/types.ts';
 import { type Digest, StoredUpload } from '../../stores/stored-upload.ts';
 import type { ConcatenatingStore, UploadStore } from '../../stores/types.ts';
@@ -11,6 +11,7 @@ import type { UploadPolicy } from '../policy/upload-policy.ts';
 import type { ActiveRequests } from './active-requests.ts';
 import { CONCAT_REASONS } from './concat-records.ts';
 import { type Finisher, recordOf } from './finish.ts';
+import { removeIfThere } from './remove-if-there.ts';
 
 /** A final upload as its client asks for it. */
 export interface NewFinalUpload {
@@ -160,7 +161,7 @@ export function createConcatenator(options: ConcatenatorOptions): Concatenator {
     try {
       upload = await store.openUpload(id, { for: 'read' }, lock);
     } catch (error) {
-      if (!isMissing(error)) throw error;
+      if (!isUploadMissing(error)) throw error;
       throw new HttpError('partial_not_found', { cause: error });
     }
     if (!isPartialUpload(upload.concat)) {
@@ -215,9 +216,7 @@ export function createConcatenator(options: ConcatenatorOptions): Concatenator {
       updatedAtMs: Date.now(),
     });
     await catalog.flush();
-    await store.removeUpload(id, lock).catch((error: unknown) => {
-      if (!isMissing(error)) throw error;
-    });
+    await removeIfThere(store, id, lock);
   }
 
   async function underLocks<T>(
@@ -248,8 +247,4 @@ export function createConcatenator(options: ConcatenatorOptions): Concatenator {
 
 function unique(ids: readonly string[]): string[] {
   return [...new Set(ids)];
-}
-
-function isMissing(error: unknown): boolean {
-  return isStoreError(error, 'upload_not_found') || isStoreError(error, 'upload_gone');
 }
