@@ -1,25 +1,38 @@
 #!/usr/bin/env node
-// Runs the command line with a Node that can: this one, or the one that the package brings. Plain JavaScript without
+// Runs the command line with a Node that can: this one, or the npm package `node` beside it. Plain JavaScript without
 // anything new in it, because an old Node has to understand it first.
 import { spawn } from 'node:child_process';
-import { existsSync } from 'node:fs';
+import { existsSync, readFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { dirname, join } from 'node:path';
-import { fileURLToPath } from 'node:url';
+import { fileURLToPath, pathToFileURL } from 'node:url';
 
 const root = join(dirname(fileURLToPath(import.meta.url)), '..');
-// Node does not run TypeScript below node_modules: an installed package has been built.
-const built = join(root, 'dist/cli/main.js');
-const entry =
-  root.split(/[\\/]/).includes('node_modules') && existsSync(built) ? built : join(root, 'cli/main.ts');
+// A checkout (or an image of one) runs its sources. A package has what was built of them instead: Node runs no
+// TypeScript below node_modules.
+const source = join(root, 'cli/main.ts');
+const entry = existsSync(source) ? source : join(root, 'dist/cli/main.js');
+
+// npx starts this by a shell, and a SIGTERM to npx ends that shell and nothing else: a server would stay behind unseen.
+if (process.env.npm_command === 'exec') {
+  const { ppid } = process;
+  const watch = setInterval(() => {
+    if (process.ppid === ppid) return;
+    clearInterval(watch);
+    process.kill(process.pid, 'SIGTERM');
+  }, 250).unref();
+}
 
 if (isNewEnough(process.versions.node)) {
   process.argv[1] = entry;
-  await import(entry);
+  await import(pathToFileURL(entry).href);
 } else {
-  const node = ownNode();
+  const node = otherNode();
   if (node === undefined) {
-    process.stderr.write(`landfall needs Node 22.18 or newer; this is ${process.version}.\n`);
+    process.stderr.write(
+      `landfall needs Node 22.18 or newer; this is ${process.version}. ` +
+        'Where that has to stay, `npm install node@24` beside landfall is enough.\n',
+    );
     process.exitCode = 1;
   } else {
     const child = spawn(node, [entry, ...process.argv.slice(2)], { stdio: 'inherit' });
@@ -43,11 +56,13 @@ function isNewEnough(version) {
   return major > 22 || (major === 22 && minor >= 18);
 }
 
-function ownNode() {
+/** The npm package `node`, which a checkout has, and anybody can install beside an installed landfall. */
+function otherNode() {
   try {
     const packageJson = createRequire(import.meta.url).resolve('node/package.json');
     const path = join(dirname(packageJson), 'bin/node');
-    return existsSync(path) ? path : undefined;
+    const { version } = JSON.parse(readFileSync(packageJson, 'utf8'));
+    return existsSync(path) && isNewEnough(version) ? path : undefined;
   } catch {
     return undefined;
   }

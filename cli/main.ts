@@ -1,5 +1,6 @@
 /** `landfall`: see docs/cli.md. */
 import { readFileSync } from 'node:fs';
+import { findPackageJSON } from 'node:module';
 import { Command, CommanderError } from 'commander';
 import { addAbortCommand } from './commands/abort.ts';
 import { addDownloadCommand } from './commands/download.ts';
@@ -45,18 +46,8 @@ function buildProgram(): Command {
 }
 
 function readVersion(): string {
-  // One folder up as it is developed, two as it is published.
-  for (const path of ['../package.json', '../../package.json']) {
-    try {
-      const { version } = JSON.parse(readFileSync(new URL(path, import.meta.url), 'utf8')) as {
-        version?: string;
-      };
-      if (version !== undefined) return version;
-    } catch {
-      // not this one
-    }
-  }
-  return 'unknown';
+  const text = readFileSync(findPackageJSON(import.meta.url) as string, 'utf8');
+  return (JSON.parse(text) as { version: string }).version;
 }
 
 async function main(): Promise<void> {

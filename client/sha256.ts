@@ -1,4 +1,5 @@
 import { createHash } from 'node:crypto';
+import { extname } from 'node:path';
 import { Worker } from 'node:worker_threads';
 import { abortedError, ClientError } from './errors.ts';
 import type { UploadSource } from './source.ts';
@@ -34,8 +35,8 @@ async function sha256Here(source: UploadSource, signal: AbortSignal): Promise<st
 
 function sha256InWorker(path: string, size: number, signal: AbortSignal): Promise<string> {
   // The built package has its worker beside it under the other name.
-  const file = import.meta.url.endsWith('.ts') ? './sha256-worker.ts' : './sha256-worker.js';
-  const worker = new Worker(new URL(file, import.meta.url), { workerData: { path, size } });
+  const entry = new URL(`./sha256-worker${extname(import.meta.url)}`, import.meta.url);
+  const worker = new Worker(entry, { workerData: { path, size } });
   const stop = () => void worker.terminate();
   signal.addEventListener('abort', stop, { once: true });
   return new Promise<string>((resolve, reject) => {

@@ -1,8 +1,6 @@
-import { existsSync } from 'node:fs';
-import { join } from 'node:path';
-import { pathToFileURL } from 'node:url';
+import { extname } from 'node:path';
+import { fileURLToPath } from 'node:url';
 import type { Command } from 'commander';
-import { UsageError } from '../exit-codes.ts';
 
 /**
  * The commands that are the server's own programs. Nothing of the server is loaded before one of them is asked for:
@@ -23,16 +21,16 @@ export function addServerCommands(program: Command): void {
     .addHelpText('after', '\nExample:\n  landfall serve --port 8080 --data-dir /srv/uploads')
     .action(async (options: Record<string, string>) => {
       for (const [key, value] of Object.entries(options)) process.env[ENVIRONMENT[key] as string] = value;
-      await runProgram('server/main.ts', ['--build-page']);
+      await runProgram('server/main', ['--build-page']);
     });
 
-  passOn(program, 'doctor', 'server/doctor/main.ts').summary(
+  passOn(program, 'doctor', 'server/doctor/main').summary(
     'try out the configured bucket, Redis and directories',
   );
-  passOn(program, 'config', 'server/config/main.ts').summary(
+  passOn(program, 'config', 'server/config/main').summary(
     'print the configuration that is in force, secrets hidden',
   );
-  passOn(program, 'import', 'server/import/main.ts').summary(
+  passOn(program, 'import', 'server/import/main').summary(
     'take objects that are in the bucket already under the same roof',
   );
 }
@@ -57,12 +55,12 @@ function passOn(program: Command, name: string, entry: string): Command {
     .action((_args: string[], _options: unknown, command: Command) => runProgram(entry, command.args));
 }
 
-/** Runs another program in this process, as if it had been started itself: it may start copies of itself, too. */
+/**
+ * Runs another program in this process, as if it had been started itself: it may start copies of itself, too.
+ * `entry`: its path without the extension, which is this program's: TypeScript, or what was built of it.
+ */
 async function runProgram(entry: string, args: readonly string[]): Promise<void> {
-  // Beside this program as it is developed, and as it is published.
-  const isSource = import.meta.url.endsWith('.ts');
-  const path = join(import.meta.dirname, '../..', isSource ? entry : entry.replace(/\.ts$/, '.js'));
-  if (!existsSync(path)) throw new UsageError(`this package was installed without its server (${entry})`);
-  process.argv = [process.argv[0] as string, path, ...args];
-  await import(pathToFileURL(path).href);
+  const url = new URL(`../../${entry}${extname(import.meta.url)}`, import.meta.url);
+  process.argv = [process.argv[0] as string, fileURLToPath(url), ...args];
+  await import(url.href);
 }

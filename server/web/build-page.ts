@@ -1,9 +1,7 @@
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { existsSync } from 'node:fs';
-import { join } from 'node:path';
-
-const BUILD = join(import.meta.dirname, '../../web/build.ts');
+import { packagePath } from './package-path.ts';
 
 /**
  * Builds the browser page where it is missing or old, in a process of its own: the bundler's memory is gone afterwards.
@@ -11,7 +9,8 @@ const BUILD = join(import.meta.dirname, '../../web/build.ts');
  * and not its sources: then there is nothing to do.
  */
 export async function buildPage(): Promise<void> {
-  if (!existsSync(BUILD)) return;
-  const child = spawn(process.execPath, [BUILD], { stdio: ['ignore', 'inherit', 'inherit'] });
+  const program = packagePath('web/build.ts');
+  if (!existsSync(program)) return;
+  const child = spawn(process.execPath, [program], { stdio: ['ignore', 'inherit', 'inherit'] });
   await Promise.race([once(child, 'exit'), once(child, 'error')]);
 }

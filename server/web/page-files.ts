@@ -1,6 +1,7 @@
 import { createHash } from 'node:crypto';
 import { existsSync, readdirSync, readFileSync, statSync } from 'node:fs';
 import { extname, join } from 'node:path';
+import { packagePath } from './package-path.ts';
 
 export type Encoding = 'br' | 'gzip';
 
@@ -21,8 +22,6 @@ export interface PageFiles {
   assets: ReadonlyMap<string, PageFile>;
 }
 
-const DIRECTORY = join(import.meta.dirname, '../../web/dist/page');
-
 const CONTENT_TYPES: Record<string, string> = {
   '.html': 'text/html; charset=utf-8',
   '.js': 'text/javascript; charset=utf-8',
@@ -33,13 +32,17 @@ const CONTENT_TYPES: Record<string, string> = {
   '.wasm': 'application/wasm',
 };
 
+function builtPages(): string {
+  return packagePath('web/dist/page');
+}
+
 /** Whether the pages have been built. */
-export function hasPageFiles(directory = DIRECTORY): boolean {
+export function hasPageFiles(directory = builtPages()): boolean {
   return existsSync(join(directory, 'index.html'));
 }
 
 /** Reads what web/build.ts made. Throws when that is not all there. */
-export function readPageFiles(directory = DIRECTORY): PageFiles {
+export function readPageFiles(directory = builtPages()): PageFiles {
   const assetsDirectory = join(directory, 'assets');
   const names = readdirSync(assetsDirectory).filter((name) => !/\.(?:br|gz)$/.test(name));
   return {

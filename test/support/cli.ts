@@ -33,14 +33,18 @@ export interface CliHome {
   remove(): Promise<void>;
 }
 
-export async function createCliHome(env: Record<string, string> = {}): Promise<CliHome> {
+/** `program`: by default the sources. */
+export async function createCliHome(
+  env: Record<string, string> = {},
+  program = join(ROOT, 'cli/main.ts'),
+): Promise<CliHome> {
   const directory = await mkdtemp(join(tmpdir(), 'landfall-cli-'));
   const stateHome = join(directory, '.state');
   const home: CliHome = {
     directory,
     stateDir: join(stateHome, 'landfall', 'uploads'),
     start(args, { input, holdInput = false } = {}) {
-      const child = spawn(process.execPath, [join(ROOT, 'cli/main.ts'), ...args], {
+      const child = spawn(process.execPath, [program, ...args], {
         cwd: directory,
         env: {
           PATH: process.env.PATH,

@@ -32,13 +32,18 @@ export interface StartServerOptions {
   port?: number;
   /** Kills the program with SIGKILL while it starts; `startServer` then rejects. */
   signal?: AbortSignal;
+  /** Program and arguments. Default: the sources, by the Node that runs the tests. */
+  command?: readonly [string, ...string[]];
+  /** Default: the project's directory. */
+  cwd?: string;
 }
 
 /** Starts the real program, as `npm start` does, and waits until it says where it listens. */
 export async function startServer(options: StartServerOptions = {}): Promise<RunningServer> {
   const dataDir = options.dataDir ?? (await mkdtemp(join(tmpdir(), 'landfall-data-')));
-  const child = spawn(process.execPath, ['server/main.ts'], {
-    cwd: ROOT,
+  const [program, ...args] = options.command ?? [process.execPath, 'server/main.ts'];
+  const child = spawn(program, args, {
+    cwd: options.cwd ?? ROOT,
     env: {
       PATH: process.env.PATH,
       NODE_COMPILE_CACHE: COMPILE_CACHE,
