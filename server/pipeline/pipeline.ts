@@ -28,8 +28,10 @@ export interface WorkerOptions {
 export interface Pipeline {
   /** Tells that an upload was received, and leaves the job for it. */
   submit(record: UploadRecord): Promise<void>;
-  /** Leaves the job for an upload that should have one; where it has one, nothing changes. */
+  /** Leaves the job for an upload whose record has changed: one that runs now runs once more. */
   resubmit(record: UploadRecord): Promise<void>;
+  /** Leaves the job for an upload that should have one; where it has one, nothing changes. */
+  ensureJob(record: UploadRecord): Promise<void>;
   /** The same also where its job was given up: for a record that does not say so. */
   submitAnew(record: UploadRecord): Promise<void>;
   /** Takes jobs in this process. */
@@ -46,9 +48,9 @@ export function createPipeline({ queue, announcer, log }: PipelineOptions): Pipe
    * An upload is received, then that is told, then its job is left: one without a job may not have been told of, so
    * that a job which is left later tells it first.
    */
-  async function resubmit({ id: uploadId, state }: UploadRecord): Promise<void> {
+  async function leaveJob({ id: uploadId, state }: UploadRecord, unlessRunning: boolean): Promise<void> {
     const data = { uploadId, tellsReceived: state === 'received' };
-    await queue.add({ id: jobId(uploadId), kind: FINISH_JOB, data });
+    await queue.add({ id: jobId(uploadId), kind: FINISH_JOB, data, unlessRunning });
   }
 
   return {
@@ -56,10 +58,11 @@ export function createPipeline({ queue, announcer, log }: PipelineOptions): Pipe
       await announcer.announceEnd(record);
       await queue.add({ id: jobId(record.id), kind: FINISH_JOB, data: { uploadId: record.id } });
     },
-    resubmit,
+    resubmit: (record) => leaveJob(record, false),
+    ensureJob: (record) => leaveJob(record, true),
     async submitAnew(record) {
       await queue.remove(jobId(record.id));
-      await resubmit(record);
+      await leaveJob(record, true);
     },
     work({ job, concurrency, leaseMs }) {
       worker = queue.work(

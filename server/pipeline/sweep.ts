@@ -19,7 +19,7 @@ export interface PipelineSweepOptions {
   locker: Locker;
   catalog: UploadCatalog;
   previews: PreviewStore;
-  pipeline: Pick<Pipeline, 'resubmit' | 'submitAnew'>;
+  pipeline: Pick<Pipeline, 'ensureJob' | 'submitAnew'>;
   orphans: Orphans;
   scratch: Scratch;
   /** A record that was not touched for so long, though it is worked on or about to be, may have lost its job. */
@@ -56,10 +56,13 @@ export function createPipelineSweep(options: PipelineSweepOptions): PipelineSwee
   return {
     async takeUpLost(signal, everything = false) {
       for (const state of ['received', 'processing'] as const) {
-        for await (const record of recordsIn(catalog, state, signal)) {
-          const idleMs = now() - record.updatedAtMs;
-          if (idleMs > GIVEN_UP_AFTER_MS) await pipeline.submitAnew(record);
-          else if (everything || idleMs >= lostAfterMs) await pipeline.resubmit(record);
+        for await (const { id, updatedAtMs } of recordsIn(catalog, state, signal)) {
+          if (!everything && now() - updatedAtMs < lostAfterMs) continue;
+          // As it is now: its job may have ended since the list was made, and another would tell its end once more.
+          const record = await catalog.get(id);
+          if (record?.state !== 'received' && record?.state !== 'processing') continue;
+          if (now() - record.updatedAtMs > GIVEN_UP_AFTER_MS) await pipeline.submitAnew(record);
+          else await pipeline.ensureJob(record);
         }
       }
     },

@@ -4,7 +4,7 @@ import type { Cluster, Redis } from 'ioredis';
 import { loadScript } from '../redis/script.ts';
 import type { RedisCommands } from '../redis/types.ts';
 import { KEEP_GIVEN_UP_JOBS, KEEP_GIVEN_UP_MS } from './job-rules.ts';
-import type { JobCounts, JobData } from './types.ts';
+import type { JobCounts, JobData, NewJob } from './types.ts';
 
 /** What BullMQ keeps as the data of a job. */
 export interface BullJobData {
@@ -26,7 +26,7 @@ type Place = 'absent' | 'givenUp' | 'idle' | 'active' | 'noted';
 export interface BullJobs {
   /** To be called once, before the first `add` of this process. */
   prepare(): Promise<void>;
-  add(id: string, data: JobData, delayMs: number): Promise<boolean>;
+  add(job: Omit<NewJob, 'kind'>): Promise<boolean>;
   remove(id: string): Promise<boolean>;
   counts(): Promise<JobCounts>;
   /** What a job of this id is to see that starts now. */
@@ -121,8 +121,9 @@ export function createBullJobs(options: BullJobsOptions): BullJobs {
       await redis.send('HSET', queue.toKey('meta'), 'opts.maxLenEvents', MAX_BULLMQ_EVENTS);
     },
 
-    async add(id, data, delayMs) {
-      const place = await placeOf(id, { data, atMs: Date.now() + delayMs });
+    async add({ id, data = {}, delayMs = 0, unlessRunning = false }) {
+      const note = unlessRunning ? undefined : { data, atMs: Date.now() + delayMs };
+      const place = await placeOf(id, note);
       if (place === 'absent') return insert(id, data, delayMs);
       return place === 'noted';
     },

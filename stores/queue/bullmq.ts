@@ -95,7 +95,7 @@ export function openBullmqQueue(options: BullmqQueueOptions): JobQueue {
         await jobs.prepare();
         knownKinds.add(job.kind);
       }
-      return jobs.add(job.id, job.data ?? {}, job.delayMs ?? 0);
+      return jobs.add(job);
     },
 
     work(kind, workOptions, handler) {

@@ -10,7 +10,7 @@ import type { JobCounts } from './types.ts';
 
 /** The table of jobs. Every change runs at once, and is durable when `committed` resolves. */
 export interface SqliteJobs {
-  add(job: { id: string; kind: string; data: string; atMs: number }): boolean;
+  add(job: { id: string; kind: string; data: string; atMs: number; unlessRunning: boolean }): boolean;
   /** Starts the next job that is due, except for those of `running`. */
   take(kind: string): JobRow | undefined;
   /** Writes down how a started job ended. */
@@ -135,8 +135,9 @@ export function createSqliteJobs({ db, path, clock, onCommitFailed }: SqliteJobs
   }
 
   return {
-    add: ({ id, kind, data, atMs }) =>
-      changes(() => insert.run(id, kind, atMs, data)) || changes(() => addAgain.run(data, atMs, id)),
+    add: ({ id, kind, data, atMs, unlessRunning }) =>
+      changes(() => insert.run(id, kind, atMs, data)) ||
+      (!unlessRunning && changes(() => addAgain.run(data, atMs, id))),
 
     take(kind) {
       const nowMs = clock.now();

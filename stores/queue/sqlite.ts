@@ -119,7 +119,8 @@ export function openSqliteQueue(options: SqliteQueueOptions): JobQueue {
   return {
     async add(job) {
       const data = checkJob(job);
-      const isAdded = jobs.add({ id: job.id, kind: job.kind, data, atMs: clock.now() + (job.delayMs ?? 0) });
+      const { id, kind, delayMs = 0, unlessRunning = false } = job;
+      const isAdded = jobs.add({ id, kind, data, atMs: clock.now() + delayMs, unlessRunning });
       // Also when somebody else added it a moment ago: it waits for certain then.
       await jobs.committed();
       if (isAdded) workers.get(job.kind)?.look();

@@ -21,6 +21,8 @@ export interface NewJob {
   data?: JobData;
   /** Not before so many milliseconds from now. */
   delayMs?: number;
+  /** A job of this id that is running at this moment is enough: for who brings no news, and only sees to it that there is one. */
+  unlessRunning?: boolean;
 }
 
 export interface WorkOptions {
@@ -61,7 +63,8 @@ export interface JobCounts {
 export interface JobQueue {
   /**
    * Durable once it resolves. False, and nothing changes, when a job of this id waits or was given up. One that is
-   * running at this moment runs once more afterwards: what it was to see may have come too late for it.
+   * running at this moment runs once more afterwards: what it was to see may have come too late for it (unless
+   * `unlessRunning`: then that is false, too).
    */
   add(job: NewJob): Promise<boolean>;
   /** Starts to take jobs of one kind. Once per kind and process. */

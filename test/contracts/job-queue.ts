@@ -111,6 +111,23 @@ export function jobQueueContract(
       expect(runs).toHaveLength(3);
     });
 
+    test('a job that runs is enough for who only sees to it that there is one', async () => {
+      const queue = await openQueue();
+      const { runs, handler, running, finish } = recorder({ isHeld: true });
+      const ensure = (round: number) =>
+        queue.add({ id: 'once', kind: 'test', data: { round }, unlessRunning: true });
+      expect([await ensure(1), await ensure(2)]).toEqual([true, false]);
+      queue.work('test', QUICK, handler);
+      await until(() => running.size === 1);
+      expect(await ensure(3)).toBe(false);
+      finish();
+      await until(async () => isEmpty(queue));
+      expect(runs).toMatchObject([{ data: { round: 1 } }]);
+      expect(await ensure(4)).toBe(true);
+      await until(() => runs.length === 2);
+      finish();
+    });
+
     test('a job that fails while it was added once more, sees the newer data in its next attempt', async () => {
       const queue = await openQueue();
       const { runs, handler } = recorder();

@@ -296,6 +296,47 @@ describe('the sweep', () => {
     expect((await world.afterwards.pipeline.counts()).waiting).toBe(0);
   });
 
+  test('at the start leaves what is worked on already to who does so: it is told once', async () => {
+    await open();
+    const { queue, catalog } = world.backend;
+    const { promise: isHeld, resolve: hold } = Promise.withResolvers<void>();
+    const { promise: go, resolve: letGo } = Promise.withResolvers<void>();
+    const run = world.host.run.bind(world.host);
+    world.host.run = async (...args) => {
+      hold();
+      await go;
+      return run(...args);
+    };
+    const [worked, lost] = [await received(photo), await received(photo)];
+    await queue.remove(`finish:${lost.id}`);
+    world.afterwards.start();
+    await isHeld;
+    await world.afterwards.sweep.takeUpLost(never, true);
+    letGo();
+    await until(async () => (await world.record(lost.id))?.state === 'ready', 15_000);
+    await until(async () => Object.values(await queue.counts('finish')).every((jobs) => jobs === 0));
+    expect(toldOf(worked.id)).toEqual(['received', 'ready']);
+    expect(toldOf(lost.id)).toEqual(['received', 'received', 'ready']);
+    expect((await catalog.get(worked.id))?.state).toBe('ready');
+  });
+
+  test('finds no work where it was done since the list was made', async () => {
+    await open();
+    const { catalog } = world.backend;
+    const { id } = await received(photo);
+    const { list } = catalog;
+    catalog.list = async (...args) => {
+      const page = await list(...args);
+      if (page.items.length > 0) {
+        await world.runJob(id);
+        await world.backend.queue.remove(`finish:${id}`);
+      }
+      return page;
+    };
+    await world.afterwards.sweep.takeUpLost(never, true);
+    expect((await world.afterwards.pipeline.counts()).waiting).toBe(0);
+  });
+
   test('removes previews of uploads that are gone, and of no other', async () => {
     await open();
     const { previews, catalog } = world.backend;
