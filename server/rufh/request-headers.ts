@@ -11,10 +11,17 @@ import { PARTIAL_UPLOAD_TYPE } from './detect.ts';
 import { parseBooleanItem, parseCountItem } from './structured-fields.ts';
 import type { RufhVersion } from './versions.ts';
 
+/** Up to -05, HEAD and DELETE "MUST NOT include" these. */
+const STATE_HEADERS = ['upload-offset', 'upload-complete', 'upload-incomplete', 'upload-length'];
+
 /** Whether the request says that its content is the end of the upload; undefined when it does not say. */
 export function readCompleteness(version: RufhVersion, headers: IncomingHttpHeaders): boolean | undefined {
   const value = parseBooleanItem(headers[version.completeness]);
   return version.completeness === 'upload-incomplete' && value !== undefined ? !value : value;
+}
+
+export function missingCompleteness(header: string): HttpError {
+  return new HttpError('invalid_header', { message: `${header} must be given, as ?1 or ?0.` });
 }
 
 /** Bytes of content; undefined when only its end will tell. */
@@ -113,4 +120,12 @@ export function refuseContentCoding(headers: IncomingHttpHeaders): void {
   if (coding !== undefined && coding !== '' && coding !== 'identity') {
     throw new HttpError('unsupported_content_coding');
   }
+}
+
+/** @throws HttpError invalid_header for what a HEAD or DELETE of this version must not say */
+export function refuseStateHeaders(version: RufhVersion, headers: IncomingHttpHeaders): void {
+  if (!version.refusesStateInQueries) return;
+  const name = STATE_HEADERS.find((header) => headers[header] !== undefined);
+  if (name === undefined) return;
+  throw new HttpError('invalid_header', { message: `This request must not have the header ${name}.` });
 }
