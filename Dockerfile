@@ -1,7 +1,8 @@
 # Landfall with its production dependencies on Debian's Node 24.
 #
 #   docker build -t landfall .
-#   docker run -p 1080:1080 -v landfall:/data landfall
+#   docker run -p 1080:1080 -v landfall:/data --name landfall landfall
+#   docker exec landfall landfall config     # any command of docs/cli.md
 #
 # It takes uploads from everywhere and serves no operator API. To have that one:
 #   docker run -e LANDFALL_ADMIN=on -e LANDFALL_ADMIN_TOKEN=... (at least 16 characters)
@@ -27,6 +28,10 @@ COPY package.json LICENSE ./
 COPY processors ./processors
 COPY stores ./stores
 COPY server ./server
+COPY client ./client
+COPY cli ./cli
+COPY bin ./bin
+RUN ln -s /app/bin/landfall.js /usr/local/bin/landfall
 
 # What previews are made with: posters of videos, smaller PDFs, and an allocator that gives the memory of large images
 # back, where glibc keeps it. Without the first two there are only fewer previews.

@@ -13,16 +13,7 @@ const root = join(dirname(fileURLToPath(import.meta.url)), '..');
 const source = join(root, 'cli/main.ts');
 const entry = existsSync(source) ? source : join(root, 'dist/cli/main.js');
 
-// npx starts this by a shell, and a SIGTERM to npx ends that shell and nothing else: a server would stay behind unseen.
-if (process.env.npm_command === 'exec') {
-  const { ppid } = process;
-  const watch = setInterval(() => {
-    if (process.ppid === ppid) return;
-    clearInterval(watch);
-    process.kill(process.pid, 'SIGTERM');
-  }, 250).unref();
-}
-
+if (process.env.npm_command === 'exec') endWithParent();
 if (isNewEnough(process.versions.node)) {
   process.argv[1] = entry;
   await import(pathToFileURL(entry).href);
@@ -45,8 +36,12 @@ if (isNewEnough(process.versions.node)) {
       process.exitCode = 1;
     });
     child.on('exit', (code, signal) => {
-      if (signal !== null) process.kill(process.pid, signal);
-      else process.exitCode = code ?? 1;
+      if (signal === null) {
+        process.exitCode = code ?? 1;
+      } else {
+        process.removeAllListeners(signal);
+        process.kill(process.pid, signal);
+      }
     });
   }
 }
@@ -65,5 +60,26 @@ function otherNode() {
     return existsSync(path) && isNewEnough(version) ? path : undefined;
   } catch {
     return undefined;
+  }
+}
+
+/**
+ * npx starts this by a shell, and a SIGTERM to npx ends that shell and nothing else: a server would stay behind unseen.
+ * Where a signal reaches all of them (Ctrl-C, systemd), this process has been told already: a second one would cut it off.
+ */
+function endWithParent() {
+  const { ppid } = process;
+  const watch = setInterval(() => {
+    if (process.ppid === ppid) return;
+    clearInterval(watch);
+    process.kill(process.pid, 'SIGTERM');
+  }, 250).unref();
+  for (const signal of ['SIGINT', 'SIGTERM']) {
+    process.on(signal, function stopWatching() {
+      clearInterval(watch);
+      process.off(signal, stopWatching);
+      // Nobody else listens: it does what it would have done without this.
+      if (process.listenerCount(signal) === 0) process.kill(process.pid, signal);
+    });
   }
 }

@@ -1,5 +1,6 @@
 /**
- * `npm run doctor`: tries out what the configuration names (bucket, Redis, directories) and says what to change.
+ * `landfall doctor` (`npm run doctor`): tries out what the configuration names (bucket, Redis, directories) and says
+ * what to change.
  * Exit codes: 0 nothing has to be fixed, 1 something has to be, 78 the configuration itself is wrong.
  */
 import { CONFIG_EXIT_CODE, type Config, ConfigError, loadConfig } from '../config.ts';
@@ -7,7 +8,7 @@ import { buildGroups } from './groups.ts';
 import { createRenderer } from './render.ts';
 import { countLevels, runChecks } from './run-checks.ts';
 
-const USAGE = `Usage: npm run doctor [-- --json]
+const USAGE = `Usage: landfall doctor [--json]
 
 Tries out the configured bucket, Redis and directories, and says what to change. Everything it writes has a random
 name and is removed again. Exit code 0: nothing has to be fixed; 1: something has to be; 78: wrong configuration.

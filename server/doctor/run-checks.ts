@@ -64,7 +64,7 @@ async function timed(name: string, run: () => Promise<Finding[]>): Promise<Check
     {
       level: 'fail',
       text: `The check itself failed: ${error instanceof Error ? error.message : String(error)}.`,
-      change: 'Run it again; if it stays so, report it with the output of `npm run doctor -- --json`.',
+      change: 'Run it again; if it stays so, report it with the output of `landfall doctor --json`.',
     },
   ]);
   return { name, findings, durationMs: Math.round(performance.now() - startedAt) };

@@ -20,9 +20,7 @@ const REVALIDATED = 'no-cache';
 export function mountPages(app: FastifyInstance, { config, log, directory }: PagesOptions): void {
   if (!config.web) return;
   if (!hasPageFiles(directory)) {
-    log.info(
-      'the browser page is not served: it has not been built (npm start does that where Vite is installed)',
-    );
+    log.info('the browser page is not served: it has not been built (in a checkout npm start does that)');
     return;
   }
   const files = readPageFiles(directory);

@@ -1,9 +1,10 @@
 import { spawn, spawnSync } from 'node:child_process';
 import { once } from 'node:events';
-import { existsSync, globSync, readFileSync } from 'node:fs';
+import { cpSync, existsSync, globSync, mkdtempSync, readFileSync, rmSync, symlinkSync } from 'node:fs';
 import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
-import { dirname, join, normalize, relative } from 'node:path';
+import { tmpdir } from 'node:os';
+import { basename, dirname, join, normalize, relative } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { describe, expect, test } from 'vitest';
 import { findJemalloc } from '../../processors/host/environment.ts';
@@ -112,6 +113,31 @@ describe('the Dockerfile', () => {
           expect(Object.keys(dependencies), `${source}: ${specifier}`).toContain(name);
         }
       }
+    }
+  });
+
+  test('has the command `landfall`, which runs there', () => {
+    const link = image.find(({ name, rest }) => name === 'RUN' && rest.startsWith('ln -s'))?.rest ?? '';
+    const [, target = '', path = ''] = /^ln -s (\S+) (\S+)$/.exec(link) ?? [];
+    expect(path).toBe('/usr/local/bin/landfall');
+    const app = only('WORKDIR').rest;
+    const directory = mkdtempSync(join(tmpdir(), 'landfall-image-'));
+    try {
+      for (const name of copiedFromContext(image)) {
+        cpSync(join(root, name), join(directory, name), { recursive: true });
+      }
+      symlinkSync(join(root, 'node_modules'), join(directory, 'node_modules'));
+      const command = join(directory, basename(path));
+      symlinkSync(join(directory, relative(app, target)), command);
+      const env = { ...environment(), PATH: `${dirname(process.execPath)}:${process.env.PATH}` };
+      const { status, stdout, stderr } = spawnSync(command, ['config', '--changed'], {
+        env,
+        encoding: 'utf8',
+      });
+      expect([status, stderr]).toEqual([0, '']);
+      expect(stdout).toMatch(/LANDFALL_DATA_DIR +\/data +environment/);
+    } finally {
+      rmSync(directory, { recursive: true, force: true });
     }
   });
 
