@@ -1,4 +1,4 @@
-import type { ShownUpload } from '../client/server-api.ts';
+import type { ShownUpload } from '../client/shown-upload.ts';
 import { printable } from './progress-board.ts';
 import { formatBytes, formatDuration, formatRate } from './quantities.ts';
 

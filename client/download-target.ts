@@ -2,7 +2,8 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { abortedError, ClientError } from './errors.ts';
 import type { Session } from './options.ts';
 import { uploadUrlOf } from './server-address.ts';
-import { type ShownPreview, type ShownUpload, showUpload } from './server-api.ts';
+import { showUpload } from './server-api.ts';
+import type { ShownPreview, ShownUpload } from './shown-upload.ts';
 
 /** What is to be downloaded, and where it is. */
 export interface DownloadSource {

@@ -3,7 +3,8 @@ import { abortedError, ClientError, isClientError } from './errors.ts';
 import { followEvents } from './events.ts';
 import type { Session } from './options.ts';
 import { createRetrier } from './retry.ts';
-import { END_STATES, type ShownUpload, showUpload } from './server-api.ts';
+import { END_STATES, showUpload } from './server-api.ts';
+import type { ShownUpload } from './shown-upload.ts';
 
 const POLL_MS = 1_000;
 /** Progress comes many times a second; what else the upload is, is asked for when something else happens. */

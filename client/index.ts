@@ -14,6 +14,6 @@ export type { TransferProgress } from './progress.ts';
 export { createRateLimiter, type RateLimiter } from './rate-limiter.ts';
 export { createResumeStore, type ResumeStore, type UnfinishedUpload } from './resume-store.ts';
 export type { RetryNotice } from './retry.ts';
-export type { ShownUpload } from './server-api.ts';
+export type { ShownUpload } from './shown-upload.ts';
 export { bytesSource, openFileSource, type UploadSource } from './source.ts';
 export { abandon, abortUpload, resume, type Uploadable, upload } from './start.ts';

@@ -3,65 +3,8 @@ import { sendRequest } from './http.ts';
 import type { Session } from './options.ts';
 import { withRetries } from './retry.ts';
 import { uploadIdOf } from './server-address.ts';
+import type { ListQuery, ShownUpload, UploadPage } from './shown-upload.ts';
 import { expectStatus } from './tus-requests.ts';
-
-/** An upload as `GET /uploads/<id>` shows it; times are ISO 8601. */
-export interface ShownUpload {
-  id: string;
-  url: string;
-  state: 'receiving' | 'received' | 'processing' | 'ready' | 'rejected' | 'failed' | 'aborted' | 'expired';
-  partial: boolean;
-  /** Null: not known yet. */
-  size: number | null;
-  offset: number;
-  filename: string | null;
-  contentType: string | null;
-  group: string | null;
-  /** What the server computed of it, in hexadecimal. */
-  sha256: string | null;
-  /** What a client said that it is. */
-  declaredSha256: string | null;
-  reason: { code: string; message: string } | null;
-  /** Null until something is known of its content. Older servers have no such field. */
-  media?: ShownMedia | null;
-  createdAt: string;
-  updatedAt: string;
-  receivedAt: string | null;
-  expiresAt: string | null;
-  transfer: {
-    receivedBytes: number;
-    requests: number;
-    resumes: number;
-    firstByteMs: number | null;
-    durationMs: number | null;
-    bytesPerSecond: number | null;
-  };
-}
-
-/** What an upload is, and what was made of it. */
-export interface ShownMedia {
-  type: string | null;
-  width: number | null;
-  height: number | null;
-  pages: number | null;
-  durationMs: number | null;
-  previews: ShownPreview[];
-  /** Why previews are missing. */
-  missing: { code: string; message: string } | null;
-  originalUrl: string;
-  /** Null: the addresses do not expire. */
-  urlsExpireAt: string | null;
-}
-
-export interface ShownPreview {
-  variant: 'preview' | 'thumb' | 'poster' | 'page' | 'document';
-  page?: number;
-  contentType: string;
-  size: number;
-  width?: number;
-  height?: number;
-  url: string;
-}
 
 /** States that an upload does not leave. */
 export const END_STATES: readonly ShownUpload['state'][] = [
@@ -71,19 +14,6 @@ export const END_STATES: readonly ShownUpload['state'][] = [
   'aborted',
   'expired',
 ];
-
-export interface UploadPage {
-  uploads: ShownUpload[];
-  nextCursor: string | null;
-}
-
-export interface ListQuery {
-  state?: string | undefined;
-  group?: string | undefined;
-  /** 1 to 1000. */
-  limit?: number | undefined;
-  cursor?: string | undefined;
-}
 
 /** What the server knows of an upload. */
 export async function showUpload(session: Session, idOrUrl: string): Promise<ShownUpload> {

@@ -1,7 +1,8 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { abortedError, ClientError } from './errors.ts';
 import type { Session } from './options.ts';
-import { declareSha256, type ShownUpload, showUpload } from './server-api.ts';
+import { declareSha256, showUpload } from './server-api.ts';
+import type { ShownUpload } from './shown-upload.ts';
 
 const FIRST_WAIT_MS = 50;
 const MAX_WAIT_MS = 2_000;

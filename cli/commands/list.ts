@@ -1,7 +1,8 @@
 import { type Command, Option } from 'commander';
 import { openSession } from '../../client/options.ts';
 import type { UnfinishedUpload } from '../../client/resume-store.ts';
-import { listUploads, type ShownUpload } from '../../client/server-api.ts';
+import { listUploads } from '../../client/server-api.ts';
+import type { ShownUpload } from '../../client/shown-upload.ts';
 import {
   type CommandContext,
   runCommand,

@@ -2,7 +2,7 @@ import type { Command } from 'commander';
 import { followUpload } from '../../client/follow-upload.ts';
 import { openSession } from '../../client/options.ts';
 import { createProgressMeter } from '../../client/progress.ts';
-import type { ShownUpload } from '../../client/server-api.ts';
+import type { ShownUpload } from '../../client/shown-upload.ts';
 import { runCommand, type ServerFlags, withServerOptions } from '../client-command.ts';
 import { EXIT } from '../exit-codes.ts';
 import { printable } from '../progress-board.ts';

@@ -8,14 +8,13 @@ import {
 import { isStoreError } from '../../stores/errors.ts';
 import { isUploadId } from '../../stores/upload-id.ts';
 import { HttpError } from '../errors.ts';
-import type { MediaLinks, OpenMediaLinks } from '../media/media-links.ts';
-import { presentMedia } from '../media/present-media.ts';
+import type { MediaLinks } from '../media/media-links.ts';
 import type { RequireAdmin } from '../plugins/admin.ts';
 import type { Cors } from '../plugins/cors.ts';
-import { isPartialRecord } from './concat-records.ts';
 import { declareDigest } from './declare-digest.ts';
 import { type DirectReports, parseDirectReport } from './direct-reports.ts';
 import { findRecord } from './find-record.ts';
+import { presentUpload } from './present-upload.ts';
 import type { UploadServices } from './upload-hold.ts';
 
 export interface UploadRoutesOptions {
@@ -135,44 +134,4 @@ function parseLimit(text: string | undefined): number {
     throw new HttpError('invalid_request', { message: `limit must be a number from 1 to ${MAX_LIMIT}.` });
   }
   return limit;
-}
-
-/** An upload as the API shows it: times as ISO 8601, sizes in bytes, speed in bytes per second. */
-export function presentUpload(record: UploadRecord, basePath: string, links: OpenMediaLinks) {
-  const seconds = record.receivingMs / 1000;
-  return {
-    id: record.id,
-    url: `${basePath}/${record.id}`,
-    state: record.state,
-    partial: isPartialRecord(record),
-    size: record.size,
-    offset: record.offset,
-    filename: record.filename,
-    contentType: record.contentType,
-    group: record.group,
-    metadata: record.rawMetadata,
-    sha256: record.sha256,
-    declaredSha256: record.declaredSha256,
-    reason:
-      record.state === 'receiving' || record.reasonCode === null
-        ? null
-        : { code: record.reasonCode, message: record.reason },
-    media: presentMedia(record, links),
-    createdAt: isoTime(record.createdAtMs),
-    updatedAt: isoTime(record.updatedAtMs),
-    receivedAt: isoTime(record.receivedAtMs),
-    expiresAt: isoTime(record.expiresAtMs),
-    transfer: {
-      receivedBytes: record.receivedBytes,
-      requests: record.requests,
-      resumes: record.resumes,
-      firstByteMs: record.firstByteAtMs === null ? null : record.firstByteAtMs - record.createdAtMs,
-      durationMs: record.receivedAtMs === null ? null : record.receivedAtMs - record.createdAtMs,
-      bytesPerSecond: seconds > 0 ? Math.round(record.receivedBytes / seconds) : null,
-    },
-  };
-}
-
-function isoTime(ms: number | null): string | null {
-  return ms === null ? null : new Date(ms).toISOString();
 }

@@ -2,7 +2,7 @@ import type { FastifyBaseLogger } from 'fastify';
 import type { Backend } from '../backend.ts';
 import type { Config } from '../config.ts';
 import { openLinks } from '../media/open-links.ts';
-import { presentUpload } from '../uploads/routes.ts';
+import { presentUpload } from '../uploads/present-upload.ts';
 import { createWebhooks, type Webhooks } from './webhooks.ts';
 
 /** Undefined: nobody is to be told. */

@@ -1,60 +1,7 @@
+import type { ListQuery, ShownUpload, UploadPage } from '../../client/shown-upload.ts';
 import { HttpFailure } from '../uploader/errors.ts';
 import { createAskJson, fieldsOf } from '../uploader/http.ts';
 import { readEvents, type StreamEvent } from './event-stream.ts';
-
-/** `GET /uploads/:id` and the items of `GET /uploads`, as far as the page shows them. */
-export interface ShownUpload {
-  id: string;
-  url: string;
-  state: string;
-  partial: boolean;
-  size: number | null;
-  offset: number;
-  filename: string | null;
-  contentType: string | null;
-  group: string | null;
-  sha256: string | null;
-  declaredSha256: string | null;
-  reason: { code: string; message: string | null } | null;
-  createdAt: string;
-  transfer: { bytesPerSecond: number | null };
-  media?: ShownMedia | null;
-}
-
-export interface ShownMedia {
-  type: string | null;
-  width: number | null;
-  height: number | null;
-  pages: number | null;
-  durationMs: number | null;
-  placeholder: string | null;
-  missing: { code: string; message: string } | null;
-  processing: { durationMs: number } | null;
-  previews: ShownPreview[];
-  originalUrl: string;
-}
-
-export interface ShownPreview {
-  variant: 'preview' | 'thumb' | 'poster' | 'page' | 'document';
-  page?: number;
-  url: string;
-  contentType: string;
-  size: number;
-  width?: number;
-  height?: number;
-}
-
-export interface UploadPage {
-  uploads: ShownUpload[];
-  nextCursor: string | null;
-}
-
-export interface ListQuery {
-  limit?: number;
-  cursor?: string;
-  group?: string;
-  state?: string;
-}
 
 /** What the page asks of Landfall. Methods throw HttpFailure and NetworkFailure (uploader/errors.ts). */
 export interface Api {

@@ -1,6 +1,7 @@
+import type { ShownUpload } from '../../client/shown-upload.ts';
 import { HttpFailure } from '../uploader/errors.ts';
 import { sleep } from '../uploader/wait.ts';
-import { type Api, dataOf, type ShownUpload } from './api.ts';
+import { type Api, dataOf } from './api.ts';
 import type { StreamEvent } from './event-stream.ts';
 import type { UploadStore } from './upload-store.ts';
 

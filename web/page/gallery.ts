@@ -1,8 +1,9 @@
 import './theme.css';
 import './gallery.css';
+import type { ShownUpload } from '../../client/shown-upload.ts';
 import { formatBytes, formatClock } from '../format.ts';
 import { HttpFailure } from '../uploader/errors.ts';
-import { createApi, type ShownUpload } from './api.ts';
+import { createApi } from './api.ts';
 import { byId, h, ICONS, icon, setAttribute, setText } from './dom.ts';
 import { isViewable, KIND_ICONS, kindOf, thumbnailOf } from './media.ts';
 import { placeholderImage } from './placeholder.ts';

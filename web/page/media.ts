@@ -1,4 +1,4 @@
-import type { ShownMedia, ShownPreview, ShownUpload } from './api.ts';
+import type { ShownMedia, ShownPreview, ShownUpload } from '../../client/shown-upload.ts';
 import { ICONS } from './dom.ts';
 
 export type MediaKind = 'image' | 'video' | 'document' | 'file';

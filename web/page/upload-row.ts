@@ -1,6 +1,7 @@
+import type { ShownUpload } from '../../client/shown-upload.ts';
 import { formatBytes, formatDuration, formatSpeed, formatTime } from '../format.ts';
 import type { UploadStatus } from '../uploader.ts';
-import type { Api, ShownUpload } from './api.ts';
+import type { Api } from './api.ts';
 import { h, ICONS, icon, setAttribute, setText } from './dom.ts';
 import { isViewable, KIND_ICONS, kindOf, thumbnailOf } from './media.ts';
 import { placeholderImage } from './placeholder.ts';

@@ -1,5 +1,5 @@
+import type { ShownUpload } from '../../client/shown-upload.ts';
 import type { UploadStatus } from '../uploader.ts';
-import type { ShownUpload } from './api.ts';
 
 /** What this page itself knows about an upload that it is sending. */
 export interface LocalProgress {

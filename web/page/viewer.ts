@@ -1,6 +1,7 @@
 import './viewer.css';
+import type { ShownUpload } from '../../client/shown-upload.ts';
 import { formatBytes } from '../format.ts';
-import type { Api, ShownUpload } from './api.ts';
+import type { Api } from './api.ts';
 import { h, ICONS, icon, setAttribute, setText } from './dom.ts';
 import { kindOf, pagesOf, previewOf } from './media.ts';
 import { placeholderImage } from './placeholder.ts';
