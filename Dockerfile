@@ -17,6 +17,7 @@ FROM node:24-slim AS page
 WORKDIR /app
 COPY package.json package-lock.json ./
 RUN npm ci --ignore-scripts --no-audit --no-fund
+COPY tsconfig.json ./
 COPY web ./web
 RUN node web/build.ts
 

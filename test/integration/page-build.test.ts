@@ -5,8 +5,12 @@ import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { brotliDecompressSync, gunzipSync } from 'node:zlib';
 import { afterAll, beforeAll, expect, it } from 'vitest';
+import { parseDockerfile } from '../support/parse-dockerfile.ts';
 
-/* How the browser page is built, in a copy of its sources: as `npm start` does before it starts the server. */
+/*
+ * How the browser page is built, in a copy of its sources: as `npm start` does before it starts the server. What is
+ * copied is what the image has when it builds the page, and no more.
+ */
 
 const ROOT = join(import.meta.dirname, '../..');
 const run = promisify(execFile);
@@ -15,10 +19,18 @@ let directory: string;
 beforeAll(async () => {
   directory = await mkdtemp(join(tmpdir(), 'landfall-build-'));
   const filter = (path: string) => path !== join(ROOT, 'web/dist');
-  await cp(join(ROOT, 'web'), join(directory, 'web'), { recursive: true, filter });
-  for (const name of ['tsconfig.json', 'package.json']) await cp(join(ROOT, name), join(directory, name));
+  for (const name of await sourcesInImage()) {
+    await cp(join(ROOT, name), join(directory, name), { recursive: true, filter });
+  }
 });
 afterAll(() => rm(directory, { recursive: true, force: true }));
+
+async function sourcesInImage(): Promise<string[]> {
+  const stages = parseDockerfile(await readFile(join(ROOT, 'Dockerfile'), 'utf8'));
+  const stage = stages.find((instructions) => instructions.some(({ rest }) => rest === 'node web/build.ts'));
+  const copies = stage?.filter(({ name }) => name === 'COPY') ?? [];
+  return copies.flatMap(({ rest }) => rest.split(' ').slice(0, -1));
+}
 
 const build = () => run(process.execPath, ['web/build.ts'], { cwd: directory });
 const built = (name: string) => join(directory, 'web/dist/page', name);
