@@ -27,6 +27,7 @@ import { listingCheck } from './s3/listing.ts';
 import { multipartCheck } from './s3/multipart.ts';
 import { objectsCheck } from './s3/objects.ts';
 import { presignedCheck } from './s3/presigned.ts';
+import { previewsCheck } from './s3/previews.ts';
 import { openS3Probe, type S3Probe } from './s3/probe.ts';
 import { providerCheck } from './s3/provider.ts';
 import { reachCheck } from './s3/reach.ts';
@@ -56,6 +57,7 @@ export function buildGroups(config: Config): CheckGroup[] {
 }
 
 function bucketGroup(config: Config, probe: S3Probe): CheckGroup {
+  const hasPreviews = config.previews && config.s3?.previewBucket === probe.bucket;
   return {
     title: `Bucket ${describeBucket(probe)}`,
     checks: [
@@ -67,6 +69,7 @@ function bucketGroup(config: Config, probe: S3Probe): CheckGroup {
       checksumsCheck(probe),
       presignedCheck(probe),
       ...(config.direct ? [directCheck(probe), corsCheck(probe, config.corsOrigins)] : []),
+      ...(hasPreviews ? [previewsCheck(probe)] : []),
       tagsCheck(probe),
       lifecycleCheck(probe, config.expirationMs),
       // These two look at the answers that the others got.
@@ -81,7 +84,7 @@ function bucketGroup(config: Config, probe: S3Probe): CheckGroup {
 function previewGroup(probe: S3Probe): CheckGroup {
   return {
     title: `Previews' bucket ${describeBucket(probe)}`,
-    checks: [reachCheck(probe), objectsCheck(probe)],
+    checks: [reachCheck(probe), objectsCheck(probe), previewsCheck(probe)],
     close: () => probe.removeAll(),
   };
 }

@@ -1,6 +1,7 @@
 import { StoreError } from '../errors.ts';
 import { hangUp, inTime, watchClient } from '../redis/client-care.ts';
 import { createCommandClient, createPatientClient } from '../redis/clients.ts';
+import { withoutPolicy } from '../redis/eviction.ts';
 import { unavailable } from '../redis/failure.ts';
 import { createGate } from '../redis/gate.ts';
 import { parseRedisUrl } from '../redis/redis-url.ts';
@@ -74,11 +75,11 @@ export function openBullmqQueue(options: BullmqQueueOptions): JobQueue {
   let workerClients: WorkerClients | undefined;
   function openWorkerClients(): WorkerClients {
     const blocking: ReturnType<typeof createPatientClient>[] = [];
-    const main = createPatientClient(target, 'landfall-worker', 0);
+    const main = withoutPolicy(createPatientClient(target, 'landfall-worker', 0));
     const onWorkerError = watchClient(main, 'worker', onEvent);
     // BullMQ makes its blocking connections so; its own copies would have the time limits of this one.
     const duplicate = (): ReturnType<typeof createPatientClient> => {
-      const copy = createPatientClient(target, 'landfall-worker-blocking', LONGEST_BLOCK_MS);
+      const copy = withoutPolicy(createPatientClient(target, 'landfall-worker-blocking', LONGEST_BLOCK_MS));
       watchClient(copy, 'worker', onEvent);
       blocking.push(copy);
       return copy;

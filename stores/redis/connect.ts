@@ -1,5 +1,6 @@
 import { hangUp, inTime, watchClient } from './client-care.ts';
 import { createCommandClient, createSubscriberClient } from './clients.ts';
+import { watchEviction } from './eviction.ts';
 import { unavailable } from './failure.ts';
 import { createGate } from './gate.ts';
 import { describeRedisTarget, parseRedisUrl } from './redis-url.ts';
@@ -33,6 +34,7 @@ export function connectRedis(url: string, options: ConnectRedisOptions = {}): Re
   };
   const client = createCommandClient(target, name);
   watchClient(client, 'commands', onEvent);
+  watchEviction(client, onEvent);
   const subscriberClient = createSubscriberClient(target, name, client);
   watchClient(subscriberClient, 'subscriber', onEvent);
   const gate = createGate(client);

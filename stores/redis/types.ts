@@ -45,9 +45,12 @@ export interface RedisConnection {
   close(): Promise<void>;
 }
 
-/** What happens to a connection, for the log. `message` holds no secret. */
+/**
+ * What happens to a connection, for the log. `message` holds no secret. `redis_evicts`: this Redis is set up to forget
+ * when it is full.
+ */
 export interface RedisEvent {
-  event: 'redis_ready' | 'redis_lost' | 'redis_error';
+  event: 'redis_ready' | 'redis_lost' | 'redis_error' | 'redis_evicts';
   /** Which of the connections: `queue` adds jobs, `worker` takes them. */
   connection: 'commands' | 'subscriber' | 'queue' | 'worker';
   message?: string;

@@ -1,6 +1,6 @@
 import { randomBytes } from 'node:crypto';
 import { existsSync } from 'node:fs';
-import { mkdtemp, rm } from 'node:fs/promises';
+import { mkdtemp, readFile, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import {
@@ -14,13 +14,16 @@ import {
 } from '@aws-sdk/client-s3';
 import { afterEach, beforeEach, describe, expect, inject, test } from 'vitest';
 import { loadConfig } from '../../server/config.ts';
+import { neededRights } from '../../server/doctor/redis/rights.ts';
 import { conditionalCheck } from '../../server/doctor/s3/conditional.ts';
 import { corsCheck } from '../../server/doctor/s3/cors.ts';
 import { directCheck } from '../../server/doctor/s3/direct.ts';
 import { lifecycleCheck } from '../../server/doctor/s3/lifecycle.ts';
 import { listingCheck } from '../../server/doctor/s3/listing.ts';
 import { multipartCheck } from '../../server/doctor/s3/multipart.ts';
+import { objectsCheck } from '../../server/doctor/s3/objects.ts';
 import { presignedCheck } from '../../server/doctor/s3/presigned.ts';
+import { previewsCheck } from '../../server/doctor/s3/previews.ts';
 import { openS3Probe, type S3Probe } from '../../server/doctor/s3/probe.ts';
 import { diagnose, runDoctor, s3Environment } from '../support/doctor.ts';
 import { freePort, type RedisServer, type StartRedisOptions, startRedis, until } from '../support/redis.ts';
@@ -105,6 +108,7 @@ describe('the doctor, on a real S3 server and a real Redis', { timeout: 60_000 }
       'checksums',
       'clock',
       'provider',
+      'previews',
       'commands',
     ]) {
       expect(found.of(name).map(({ level }) => level)).toEqual(['ok']);
@@ -265,6 +269,26 @@ describe('the doctor, on a real S3 server and a real Redis', { timeout: 60_000 }
     await expectEmpty(service.bucket, shared.prefix);
   });
 
+  test('previews: what a policy for originals alone refuses', async () => {
+    const proxy = await startS3FaultProxy(service.endpoint);
+    cleanUps.push(() => proxy.close());
+    const probe = openProbe({ LANDFALL_S3_ENDPOINT: proxy.endpoint });
+    const refused = { kind: 'status', status: 403, when: 'before' } as const;
+    proxy.fault = ({ key }) => (key.includes('previews/') ? refused : undefined);
+    expect(await objectsCheck(probe).run()).toMatchObject([{ level: 'ok' }]);
+    expect(await previewsCheck(probe).run()).toMatchObject([
+      { level: 'fail', text: expect.stringContaining('Storing a preview failed: access denied') },
+    ]);
+    proxy.fault = ({ operation }) => (operation === 'ListObjects' ? refused : undefined);
+    expect(await previewsCheck(probe).run()).toMatchObject([
+      { level: 'fail', change: expect.stringContaining('s3:ListBucket') },
+    ]);
+    proxy.fault = undefined;
+    expect(await previewsCheck(probe).run()).toMatchObject([{ level: 'ok' }]);
+    expect(await probe.removeAll()).toEqual([]);
+    await expectEmpty(service.bucket, shared.prefix);
+  });
+
   test('a bucket that ignores conditions, or honours them for one writer at a time only', async () => {
     const ignoring = openProbe();
     ignoring.client.middlewareStack.add(
@@ -405,7 +429,27 @@ describe('the doctor, on Redis', { timeout: 60_000 }, () => {
         change: expect.stringContaining('ACL SETUSER'),
       },
       { level: 'fail' },
+      { level: 'fail', text: expect.stringContaining('Telling events') },
     ]);
+    expect(await redis.admin.keys('*')).toEqual([]);
+  });
+
+  test('a user with the rights that the documentation lists, and the same without one of them', async () => {
+    const redis = await redisWith();
+    const rights = (await readFile('docs/redis.md', 'utf8')).match(/^ACL SETUSER landfall (.+)$/m)?.[1];
+    expect(rights).toBe(`on >password ${neededRights('landfall')}`);
+    const allow = (...more: string[]) =>
+      redis.admin.call('ACL', 'SETUSER', 'landfall', 'reset', ...(rights ?? '').split(' '), ...more);
+    const find = async () => {
+      const found = await diagnose(onFiles(redis.url.replace('redis://', 'redis://landfall:password@')));
+      return found.of('commands').map(({ level, text }) => `${level}: ${text}`);
+    };
+    await allow();
+    expect(await find()).toEqual([expect.stringMatching(/^ok: .*records, jobs and events work/)]);
+    await allow('-bzpopmin');
+    expect(await find()).toEqual([expect.stringMatching(/^fail: Doing jobs does not work: .*bzpopmin/)]);
+    await allow('-xrange');
+    expect(await find()).toEqual([expect.stringMatching(/^fail: Telling events does not work: .*xrange/)]);
     expect(await redis.admin.keys('*')).toEqual([]);
   });
 });

@@ -3,6 +3,7 @@ import { connectRedis } from '../../stores/redis/connect.ts';
 import type { RedisConnection, RedisEvent } from '../../stores/redis/types.ts';
 import { makeCertificate } from '../support/certificate.ts';
 import { freePort, type RedisServer, startRedis, until } from '../support/redis.ts';
+import { startServer } from '../support/server.ts';
 
 const cleanUps: (() => Promise<unknown>)[] = [];
 afterEach(async () => {
@@ -156,5 +157,24 @@ describe('connecting to Redis', { timeout: 30_000 }, () => {
     expect(connection.isReady()).toBe(false);
     expect(events.map(({ event }) => event)).toEqual(['redis_ready', 'redis_ready']);
     await until(async () => !String(await server.admin.client('LIST')).includes('name=landfall'));
+  });
+});
+
+test('a Redis that forgets when it is full is told of in the log, and nowhere else', async () => {
+  const redis = await start({ args: ['--maxmemory-policy', 'volatile-lru'] });
+  const server = await startServer({ env: { LANDFALL_REDIS_URL: redis.url, LANDFALL_JOB_CONCURRENCY: '1' } });
+  cleanUps.push(() => server.stop());
+  await until(() => server.output().includes('redis_evicts'));
+  // A worker that has begun to wait for jobs has looked at Redis by then.
+  await until(async () => String(await redis.admin.client('LIST')).includes('cmd=bzpopmin'));
+  const told = server
+    .output()
+    .split('\n')
+    .filter((line) => /maxmemory|eviction/i.test(line));
+  expect(told).toHaveLength(1);
+  expect(JSON.parse(told[0] as string)).toMatchObject({
+    level: 40,
+    msg: 'redis_evicts',
+    reason: expect.stringContaining('maxmemory-policy is volatile-lru'),
   });
 });

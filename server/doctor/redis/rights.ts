@@ -1,5 +1,6 @@
 import { createRedisCatalog } from '../../../stores/catalog/redis.ts';
 import { newUploadRecord } from '../../../stores/catalog/types.ts';
+import { createRedisEventLog } from '../../../stores/events/redis.ts';
 import { createRedisLocker } from '../../../stores/locker/redis.ts';
 import { redisLockKeys } from '../../../stores/locker/redis-lock-table.ts';
 import type { UploadLock } from '../../../stores/locker/types.ts';
@@ -8,13 +9,12 @@ import type { RedisProbe } from './probe.ts';
 
 const UPLOAD_ID = 'doctor';
 const WAIT_MS = 4_000;
-const CHANGE =
-  'Allow scripts, INFO, SCAN, publishing and subscribing, and every command on keys and channels that contain the prefix: ACL SETUSER … ~*landfall* &*landfall* +@all -@dangerous +info.';
-
-/** Takes a lock, hands it on, sends a message and keeps a record, all by the code that the server runs. */
+const JOB_DELAY_MS = 200;
+/** Locks, messages, records, jobs and events, all by the code that the server runs. */
 export function rightsCheck(probe: RedisProbe): Check {
-  const { connection, prefix } = probe;
+  const { config, connection, prefix } = probe;
   const { commands, subscriber } = connection;
+  const change = `Allow what docs/redis.md lists: ACL SETUSER … ${neededRights(config.prefix)}`;
 
   /** Each from a locker of its own, as in two processes. */
   function newLock(): UploadLock {
@@ -37,20 +37,21 @@ export function rightsCheck(probe: RedisProbe): Check {
     await second.unlock();
   }
 
+  /** @param what did not happen, where it does not */
+  async function inTime<T>(promise: Promise<T>, what: string, problem = probe.lastProblem): Promise<T> {
+    let timer: NodeJS.Timeout | undefined;
+    const tooLate = new Promise<never>((_resolve, reject) => {
+      timer = setTimeout(() => reject(new Error(`${what} (${problem() ?? 'nobody says why'})`)), WAIT_MS);
+    });
+    return Promise.race([promise, tooLate]).finally(() => clearTimeout(timer));
+  }
+
   async function sendMessage(): Promise<void> {
     const channel = `${prefix}:messages`;
-    await new Promise<void>((resolve, reject) => {
-      const timer = setTimeout(() => {
-        reject(new Error(`messages do not arrive (${probe.lastProblem() ?? 'nobody says why'})`));
-      }, WAIT_MS);
-      const publish = () => void commands.send('PUBLISH', channel, 'hello').catch(reject);
-      const unsubscribe = subscriber.subscribe(channel, () => done(), publish);
-      const done = () => {
-        clearTimeout(timer);
-        unsubscribe();
-        resolve();
-      };
-    });
+    const { promise: arrival, resolve, reject } = Promise.withResolvers<void>();
+    const publish = () => void commands.send('PUBLISH', channel, 'hello').catch(reject);
+    const unsubscribe = subscriber.subscribe(channel, () => resolve(), publish);
+    await inTime(arrival, 'messages do not arrive').finally(unsubscribe);
   }
 
   async function keepRecord(): Promise<void> {
@@ -64,6 +65,47 @@ export function rightsCheck(probe: RedisProbe): Check {
     if (items.length !== 1) throw new Error('a record that was kept is not listed');
   }
 
+  /** Added by one connection, taken by others that wait for it. */
+  async function doJob(): Promise<void> {
+    const { openBullmqQueue } = await import('../../../stores/queue/bullmq.ts');
+    let problem: string | undefined;
+    const queue = openBullmqQueue({
+      url: config.url,
+      prefix,
+      redis: commands,
+      onEvent: ({ event, message }) => {
+        if (event === 'redis_error') problem ??= message;
+      },
+    });
+    probe.atEnd(() => queue.close());
+    const { promise: done, resolve } = Promise.withResolvers<void>();
+    const options = { concurrency: 1, maxAttempts: 1, backoffMs: () => 0, leaseMs: WAIT_MS };
+    queue.work('doctor', options, async () => resolve());
+    // Later, so that the worker has begun to wait for it. One that may not wait finds it some time, and complains.
+    await queue.add({ id: UPLOAD_ID, kind: 'doctor', delayMs: JOB_DELAY_MS });
+    await inTime(done, 'a job that was added is not taken', () => problem);
+    if (problem !== undefined) throw new Error(problem);
+  }
+
+  /** To who listens, and to who comes back later. */
+  async function tellEvent(): Promise<void> {
+    const events = createRedisEventLog({ redis: commands, subscriber, prefix });
+    probe.atEnd(() => events.close());
+    const tell = (type: 'created' | 'aborted') =>
+      events.publish({ type, uploadId: UPLOAD_ID, atMs: Date.now(), data: {} });
+    const { promise: told, resolve } = Promise.withResolvers<string>();
+    await inTime(
+      events.subscribe({}, undefined, ({ id }) => resolve(id)),
+      'nobody can listen',
+    );
+    await tell('created');
+    const firstId = await inTime(told, 'events do not arrive');
+    await tell('aborted');
+    const kept: string[] = [];
+    await events.subscribe({}, firstId, ({ type }) => void kept.push(type));
+    if (kept.join() !== 'aborted') throw new Error('an event that was told is not kept');
+  }
+
   return {
     name: 'commands',
     async run() {
@@ -72,15 +114,41 @@ export function rightsCheck(probe: RedisProbe): Check {
         ['Locking', handOn],
         ['Sending messages between processes', sendMessage],
         ['Keeping records', keepRecord],
+        ['Doing jobs', doJob],
+        ['Telling events', tellEvent],
       ] as const) {
         await run().catch((error: unknown) => {
           const reason = (error instanceof Error ? error.message : String(error))
             .replace(/\s+/g, ' ')
             .replace(/\.+$/, '');
-          findings.push(fail(`${what} does not work: ${reason}.`, CHANGE));
+          findings.push(fail(`${what} does not work: ${reason}.`, change));
         });
       }
-      return findings.length > 0 ? findings : [ok('Locks, messages between processes and records work.')];
+      return findings.length > 0
+        ? findings
+        : [ok('Locks, messages between processes, records, jobs and events work.')];
     },
   };
+}
+
+/**
+ * What a user needs, ours and the doctor's. In a Cluster `+cluster|slots +cluster|info` besides; INFO and TIME tell
+ * since when locks can be believed.
+ */
+export function neededRights(prefix: string): string {
+  const { era } = redisLockKeys(prefix);
+  const bases = ['catalog', 'jobs', 'events'].map((name) => `{${prefix}-${name}}:*`);
+  const shared = era.startsWith(`${prefix}:`) ? [] : [era];
+  const keys = [`${prefix}:*`, ...bases, `{${prefix}:doctor-*`, ...shared];
+  const channels = [
+    `${prefix}:locker:*`,
+    `{${prefix}-events}:told`,
+    `${prefix}:doctor-*`,
+    `{${prefix}:doctor-*`,
+  ];
+  return [
+    ...keys.map((pattern) => `~${pattern}`),
+    ...channels.map((pattern) => `&${pattern}`),
+    '+@read +@write +@scripting +@pubsub +@connection +@transaction -@dangerous +info +time',
+  ].join(' ');
 }
