@@ -3,7 +3,7 @@
 // anything new in it, because an old Node has to understand it first.
 import { spawn } from 'node:child_process';
 import { existsSync, readFileSync } from 'node:fs';
-import { createRequire } from 'node:module';
+import module from 'node:module';
 import { dirname, join } from 'node:path';
 import { fileURLToPath, pathToFileURL } from 'node:url';
 
@@ -15,6 +15,8 @@ const entry = existsSync(source) ? source : join(root, 'dist/cli/main.js');
 
 if (process.env.npm_command === 'exec') endWithParent();
 if (isNewEnough(process.versions.node)) {
+  // Half of a start is compilation. It is kept below the system's directory for temporary files, as npm does.
+  module.enableCompileCache();
   process.argv[1] = entry;
   await import(pathToFileURL(entry).href);
 } else {
@@ -54,7 +56,7 @@ function isNewEnough(version) {
 /** The npm package `node`, which a checkout has, and anybody can install beside an installed landfall. */
 function otherNode() {
   try {
-    const packageJson = createRequire(import.meta.url).resolve('node/package.json');
+    const packageJson = module.createRequire(import.meta.url).resolve('node/package.json');
     const path = join(dirname(packageJson), 'bin/node');
     const { version } = JSON.parse(readFileSync(packageJson, 'utf8'));
     return existsSync(path) && isNewEnough(version) ? path : undefined;

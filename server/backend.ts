@@ -12,17 +12,18 @@ import { createMemoryLocker } from '../stores/locker/memory.ts';
 import { createRedisLocker } from '../stores/locker/redis.ts';
 import type { Locker } from '../stores/locker/types.ts';
 import { openFilePreviews } from '../stores/previews/file.ts';
-import { openS3Previews } from '../stores/previews/s3.ts';
 import type { PreviewStore } from '../stores/previews/types.ts';
 import { openSqliteQueue } from '../stores/queue/sqlite.ts';
 import type { JobQueue } from '../stores/queue/types.ts';
-import { connectRedis } from '../stores/redis/connect.ts';
 import type { RedisConnection, RedisEvent } from '../stores/redis/types.ts';
 import { createRedisPartListCache } from '../stores/s3/redis-part-list-cache.ts';
-import { createS3Store, type S3StoreOptions } from '../stores/s3/s3-store.ts';
+import type { S3StoreOptions } from '../stores/s3/s3-store.ts';
 import type { UploadStore } from '../stores/types.ts';
 import type { Config } from './config.ts';
 import { fileSigningKey, fixedSigningKey, redisSigningKey, type SigningKey } from './signing-key.ts';
+
+/** What a start waits for Redis at most. */
+const REDIS_PATIENCE_MS = 2_000;
 
 /** Where bytes, locks, records, jobs and events are, for one configuration. */
 export interface Backend {
@@ -48,9 +49,12 @@ export interface BackendEvents {
 /**
  * Chooses implementations: files or S3 for bytes; Redis for locks, records, jobs and events where there is one,
  * this process and SQLite otherwise. A data directory belongs to one process.
+ *
+ * The clients of S3 and Redis and BullMQ are loaded where they are used only: each takes as long as much of what a
+ * start over files needs altogether.
  */
 export async function openBackend(config: Config, events: BackendEvents): Promise<Backend> {
-  const redis = config.redis === undefined ? undefined : openRedis(config.redis.url, events.log);
+  const redis = config.redis === undefined ? undefined : await openRedis(config.redis.url, events.log);
   const needsDataDir = config.store === 'file' || redis === undefined;
   const dataDirLock = needsDataDir ? lockDataDir(config.dataDir) : undefined;
   const store = await openStore(config, redis);
@@ -59,6 +63,8 @@ export async function openBackend(config: Config, events: BackendEvents): Promis
   const queue = await openQueue(config, redis, events.log);
   const eventLog = openEventLog(config, redis, events.log);
   const previews = await openPreviews(config);
+  // The first requests would be turned away otherwise. Not for long: a server may start before its Redis.
+  await redis?.whenReady(REDIS_PATIENCE_MS).catch(() => {});
   return {
     store,
     locker,
@@ -83,7 +89,8 @@ export async function openBackend(config: Config, events: BackendEvents): Promis
   };
 }
 
-function openRedis(url: string, log: FastifyBaseLogger): RedisConnection {
+async function openRedis(url: string, log: FastifyBaseLogger): Promise<RedisConnection> {
+  const { connectRedis } = await import('../stores/redis/connect.ts');
   return connectRedis(url, { onEvent: redisEventLogger(log) });
 }
 
@@ -116,12 +123,16 @@ async function openStore(config: Config, redis: RedisConnection | undefined): Pr
   if (redis !== undefined && config.redis !== undefined) {
     options.cache = createRedisPartListCache({ redis: redis.commands, prefix: config.redis.prefix });
   }
+  const { createS3Store } = await import('../stores/s3/s3-store.ts');
   return createS3Store(options);
 }
 
 /** In the same kind of place as the uploads: what is served must be there for every process. */
 async function openPreviews(config: Config): Promise<PreviewStore> {
-  if (config.s3 !== undefined) return openS3Previews({ ...config.s3, bucket: config.s3.previewBucket });
+  if (config.s3 !== undefined) {
+    const { openS3Previews } = await import('../stores/previews/s3.ts');
+    return openS3Previews({ ...config.s3, bucket: config.s3.previewBucket });
+  }
   return openFilePreviews({
     directory: join(config.dataDir, 'previews'),
     isSynced: config.fsync !== 'off',
@@ -173,7 +184,6 @@ async function openQueue(
   log: FastifyBaseLogger,
 ): Promise<JobQueue> {
   if (redis !== undefined && config.redis !== undefined) {
-    // Loading BullMQ takes a quarter of a second and 20 MB: only where it is used.
     const { openBullmqQueue } = await import('../stores/queue/bullmq.ts');
     const { url, prefix } = config.redis;
     return openBullmqQueue({ url, prefix, redis: redis.commands, onEvent: redisEventLogger(log) });

@@ -1,6 +1,6 @@
 import { existsSync, readFileSync } from 'node:fs';
+import { createRequire } from 'node:module';
 import { basename, resolve } from 'node:path';
-import { parseDocument } from 'yaml';
 import type { ConfigProblem } from './problems.ts';
 import { nearestName, sectionLink, showValue } from './problems.ts';
 import type { Setting } from './setting.ts';
@@ -74,6 +74,8 @@ export function readYamlFile(path: string | undefined, cwd: string, problems: Co
   return readYaml(content, basename(file), problems);
 }
 
+const require = createRequire(import.meta.url);
+
 /** The settings in a YAML text; `fileName` is how problems call it. */
 export function readYaml(content: string, fileName: string, problems: ConfigProblem[]): GivenTexts {
   const given: GivenTexts = new Map();
@@ -114,6 +116,8 @@ export function readYaml(content: string, fileName: string, problems: ConfigProb
     }
   };
 
+  // Here, because most setups have no such file, and loading this takes longer than reading all other settings.
+  const { parseDocument } = require('yaml') as typeof import('yaml');
   // Failsafe: every scalar stays the text that was written, so that a file and the environment mean the same.
   // No pretty errors: they quote the line, which may hold a secret.
   const document = parseDocument(content, { schema: 'failsafe', prettyErrors: false });
