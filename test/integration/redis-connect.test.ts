@@ -150,7 +150,7 @@ describe('connecting to Redis', { timeout: 30_000 }, () => {
   test('closed: every command fails at once, and the log hears nothing of it', async () => {
     const server = await start();
     const { connection, events } = connect(server.url);
-    await connection.whenReady(5_000);
+    await until(() => events.length === 2); // one for commands, one for subscriptions
     await connection.close();
     await connection.close();
     await expect(connection.commands.send('PING')).rejects.toMatchObject({ code: 'store_unavailable' });
