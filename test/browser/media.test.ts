@@ -9,6 +9,7 @@ import { afterAll, afterEach, beforeAll, describe, expect, inject, it, vi } from
 import { launchBrowser, type ServedPage, servePage } from '../support/browser.ts';
 import { type MediaApp, startMediaApp } from '../support/media-app.ts';
 import { openTestBucket } from '../support/s3-bucket.ts';
+import { s3Environment } from '../support/s3-environment.ts';
 
 /* A real Chromium shows what /media serves, on a page of another origin. */
 
@@ -59,16 +60,7 @@ async function makeFilm(path: string): Promise<Buffer> {
 
 describe.each([
   ['files', {} as Record<string, string>],
-  [
-    'S3',
-    {
-      LANDFALL_STORE: 's3',
-      LANDFALL_S3_BUCKET: service.bucket,
-      LANDFALL_S3_ENDPOINT: service.endpoint,
-      LANDFALL_S3_PROVIDER: 'ceph',
-      LANDFALL_S3_PREFIX: bucket.prefix,
-    },
-  ],
+  ['S3', s3Environment(service, bucket)],
 ])('media in Chromium: %s', (_name, env) => {
   let server: MediaApp;
   let page: Page;

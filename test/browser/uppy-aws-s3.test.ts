@@ -6,8 +6,9 @@ import { CreateBucketCommand, PutBucketCorsCommand } from '@aws-sdk/client-s3';
 import type { Browser } from 'playwright-core';
 import { afterAll, beforeAll, expect, inject, it, vi } from 'vitest';
 import { launchBrowser, type ServedPage, servePage } from '../support/browser.ts';
-import { recordOf, s3Environment } from '../support/direct.ts';
+import { recordOf } from '../support/direct.ts';
 import { openTestBucket, type TestBucket } from '../support/s3-bucket.ts';
+import { s3Environment } from '../support/s3-environment.ts';
 import { type RunningServer, startServer } from '../support/server.ts';
 import { request } from '../support/tus.ts';
 

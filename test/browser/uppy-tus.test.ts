@@ -6,6 +6,7 @@ import { afterAll, beforeAll, describe, expect, inject, it, vi } from 'vitest';
 import { randomBytesOf, sha256Hex } from '../faults/random.ts';
 import { launchBrowser, type ServedPage, servePage } from '../support/browser.ts';
 import { startRelay } from '../support/relay.ts';
+import { s3Environment } from '../support/s3-environment.ts';
 import { type RunningServer, startServer } from '../support/server.ts';
 import { head, request } from '../support/tus.ts';
 
@@ -65,7 +66,7 @@ async function expectStored(url: string): Promise<void> {
 
 describe.each([
   ['files', () => ({})],
-  ['S3', s3Settings],
+  ['S3', () => s3Environment(inject('s3'), { prefix: 'uppy-tus/' })],
 ] as const)('over %s', (_name, settings) => {
   let server: RunningServer;
   beforeAll(async () => {
@@ -99,17 +100,3 @@ describe.each([
     await relay.close();
   });
 });
-
-function s3Settings(): Record<string, string> {
-  const { endpoint, bucket, accessKeyId, secretAccessKey } = inject('s3');
-  return {
-    LANDFALL_STORE: 's3',
-    LANDFALL_S3_ENDPOINT: endpoint,
-    LANDFALL_S3_BUCKET: bucket,
-    LANDFALL_S3_PREFIX: 'uppy-tus',
-    LANDFALL_S3_PART_SIZE: '5MiB',
-    LANDFALL_S3_PROVIDER: 'ceph',
-    AWS_ACCESS_KEY_ID: accessKeyId,
-    AWS_SECRET_ACCESS_KEY: secretAccessKey,
-  };
-}

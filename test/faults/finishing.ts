@@ -4,7 +4,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import sharp from 'sharp';
 import { exchange, type FaultyRequest, type Outcome } from './client.ts';
 import { createRandom, type Random, randomBytesOf, sha256Hex } from './random.ts';
-import { isWorthReading, type SeedResult, within } from './scenario.ts';
+import { explainFailure, type SeedResult, within } from './scenario.ts';
 import type { CreateTopology, Topology } from './topology.ts';
 import { Trace, Violation, World } from './world.ts';
 
@@ -70,10 +70,7 @@ export async function runFinishingSeed(seed: number, createTopology: CreateTopol
     await settle(world, sent, receiver.deliveries);
     world.checkLog();
   } catch (error) {
-    failure =
-      error instanceof Violation ? error.message : String(error instanceof Error ? error.stack : error);
-    const output = topology.output().split('\n').filter(isWorthReading);
-    if (output.length > 0) trace.lines.push('', 'The servers wrote:', ...output.slice(-60));
+    failure = explainFailure(error, topology, trace);
   } finally {
     world.end();
     await topology.dispose();

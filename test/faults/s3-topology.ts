@@ -10,6 +10,7 @@ import {
 } from '@aws-sdk/client-s3';
 import { startCeph } from '../support/ceph.ts';
 import { type RedisServer, startRedis } from '../support/redis.ts';
+import { s3Environment } from '../support/s3-environment.ts';
 import { type Fault, startS3FaultProxy } from '../support/s3-fault-proxy.ts';
 import { type RunningServer, startServer } from '../support/server.ts';
 import type { S3Service } from '../support/services.ts';
@@ -65,12 +66,8 @@ export function createS3Topology(
     faultProxy.fault = () => randomFault(random);
 
     const environment = {
-      LANDFALL_STORE: 's3',
-      LANDFALL_S3_BUCKET: s3.bucket,
+      ...s3Environment(s3, { prefix }),
       LANDFALL_S3_ENDPOINT: faultProxy.endpoint,
-      LANDFALL_S3_PREFIX: prefix,
-      LANDFALL_S3_PROVIDER: 'ceph',
-      LANDFALL_S3_PART_SIZE: '5MiB',
       LANDFALL_REDIS_URL: redis.url,
       LANDFALL_REDIS_PREFIX: redisPrefix,
       // A killed holder's lock lives on for this long, and every seed kills some.
@@ -78,8 +75,6 @@ export function createS3Topology(
       // Also how long the sweep of a killed process keeps the others from sweeping.
       LANDFALL_SWEEP_INTERVAL: '500ms',
       LANDFALL_LOG_LEVEL: 'error',
-      AWS_ACCESS_KEY_ID: s3.accessKeyId,
-      AWS_SECRET_ACCESS_KEY: s3.secretAccessKey,
     };
 
     async function end(index: number, signal: KillSignal): Promise<number | null> {

@@ -60,10 +60,7 @@ export async function runSeed(seed: number, createTopology: CreateTopology): Pro
     await checkWhatIsLeft(topology, results);
     world.checkLog();
   } catch (error) {
-    failure =
-      error instanceof Violation ? error.message : String(error instanceof Error ? error.stack : error);
-    const output = topology.output().split('\n').filter(isWorthReading);
-    if (output.length > 0) trace.lines.push('', 'The servers wrote:', ...output.slice(-60));
+    failure = explainFailure(error, topology, trace);
   } finally {
     world.end();
     await topology.dispose();
@@ -82,8 +79,16 @@ export async function runSeed(seed: number, createTopology: CreateTopology): Pro
   };
 }
 
+/** Why a seed failed; the trace gets what the servers wrote last. */
+export function explainFailure(error: unknown, topology: Topology, trace: Trace): string {
+  const output = topology.output().split('\n').filter(isWorthReading);
+  if (output.length > 0) trace.lines.push('', 'The servers wrote:', ...output.slice(-60));
+  if (error instanceof Violation) return error.message;
+  return String(error instanceof Error ? error.stack : error);
+}
+
 /** Anything but the greeting at start, which is indented. */
-export function isWorthReading(line: string): boolean {
+function isWorthReading(line: string): boolean {
   return line !== '' && !/^ {2,}(?!at )/.test(line);
 }
 

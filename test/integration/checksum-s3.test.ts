@@ -1,11 +1,12 @@
-import { createHash, randomBytes } from 'node:crypto';
+import { createHash } from 'node:crypto';
 import { readdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterAll, beforeAll, expect, inject, it } from 'vitest';
 import { randomBytesOf, sha256Hex } from '../faults/random.ts';
+import { type Fleet, startFleet } from '../support/fleet.ts';
 import { openRequest } from '../support/raw-request.ts';
 import { type RedisServer, startRedis, until } from '../support/redis.ts';
-import { type RunningServer, startServer } from '../support/server.ts';
+import type { RunningServer } from '../support/server.ts';
 import { createUpload, head, PATCH_TYPE, patch, request, TUS } from '../support/tus.ts';
 
 /* tus' checksum extension and late digests over one bucket and one Redis, by two processes in turn. */
@@ -16,34 +17,24 @@ const SIZE = 42 * MIB + 4321;
 const content = randomBytesOf('checksums on s3', SIZE);
 
 let redis: RedisServer;
+let fleet: Fleet;
 let here: RunningServer;
 let there: RunningServer;
 
 beforeAll(async () => {
-  const s3 = inject('s3');
   redis = await startRedis();
   const env = {
-    LANDFALL_STORE: 's3',
-    LANDFALL_S3_BUCKET: s3.bucket,
-    LANDFALL_S3_ENDPOINT: s3.endpoint,
-    LANDFALL_S3_PROVIDER: 'ceph',
-    LANDFALL_S3_PART_SIZE: '5MiB',
-    LANDFALL_S3_PREFIX: `checksum-${randomBytes(6).toString('hex')}/`,
-    LANDFALL_REDIS_URL: redis.url,
     LANDFALL_EXPIRATION: 'none',
     // A body of a quarter of it waits in memory; half of the spool is for larger ones.
     LANDFALL_BUFFER_BUDGET: '20MiB',
     LANDFALL_SPOOL_BUDGET: '64MiB',
-    AWS_ACCESS_KEY_ID: s3.accessKeyId,
-    AWS_SECRET_ACCESS_KEY: s3.secretAccessKey,
   };
-  here = await startServer({ env });
-  there = await startServer({ env });
+  fleet = await startFleet({ s3: inject('s3'), redis, env });
+  [here, there] = fleet.servers as [RunningServer, RunningServer];
 });
 afterAll(async () => {
-  await here.stop();
-  await there.stop();
-  await redis.stop();
+  await fleet?.close();
+  await redis?.stop();
 });
 
 const checksumOf = (body: Buffer) => ({

@@ -12,11 +12,11 @@ import {
   PART_BYTES,
   postForm,
   recordOf,
-  s3Environment,
   sendPart,
   sendParts,
 } from '../support/direct.ts';
 import { openTestBucket, type TestBucket } from '../support/s3-bucket.ts';
+import { s3Environment } from '../support/s3-environment.ts';
 import { type S3Call, type S3FaultProxy, startS3FaultProxy } from '../support/s3-fault-proxy.ts';
 import { type RunningServer, startServer } from '../support/server.ts';
 import { request } from '../support/tus.ts';

@@ -10,12 +10,12 @@ import {
   postForm,
   putPart,
   recordOf,
-  s3Environment,
   sendPart,
   sendParts,
 } from '../support/direct.ts';
 import { type RedisServer, startRedis } from '../support/redis.ts';
 import { openTestBucket, type TestBucket } from '../support/s3-bucket.ts';
+import { s3Environment } from '../support/s3-environment.ts';
 import { type RunningServer, startServer } from '../support/server.ts';
 import { request } from '../support/tus.ts';
 

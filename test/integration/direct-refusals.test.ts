@@ -13,12 +13,12 @@ import {
   postForm,
   putPart,
   recordOf,
-  s3Environment,
   sendPart,
   sendParts,
 } from '../support/direct.ts';
 import { SAMPLES } from '../support/media-samples.ts';
 import { openTestBucket, type TestBucket } from '../support/s3-bucket.ts';
+import { s3Environment } from '../support/s3-environment.ts';
 import { type RunningServer, startServer } from '../support/server.ts';
 import { createUpload, request } from '../support/tus.ts';
 

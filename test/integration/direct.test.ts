@@ -12,11 +12,11 @@ import {
   postForm,
   putPart,
   recordOf,
-  s3Environment,
   sendPart,
   sendParts,
 } from '../support/direct.ts';
 import { openTestBucket, type TestBucket } from '../support/s3-bucket.ts';
+import { s3Environment } from '../support/s3-environment.ts';
 import { type RunningServer, startServer } from '../support/server.ts';
 import { head, patch, request, TUS } from '../support/tus.ts';
 

@@ -25,10 +25,11 @@ import { objectsCheck } from '../../server/doctor/s3/objects.ts';
 import { presignedCheck } from '../../server/doctor/s3/presigned.ts';
 import { previewsCheck } from '../../server/doctor/s3/previews.ts';
 import { openS3Probe, type S3Probe } from '../../server/doctor/s3/probe.ts';
-import { diagnose, runDoctor, s3Environment } from '../support/doctor.ts';
+import { diagnose, runDoctor } from '../support/doctor.ts';
 import { freePort, type RedisServer, type StartRedisOptions, startRedis, until } from '../support/redis.ts';
 import { startRedisCluster } from '../support/redis-cluster.ts';
 import { openTestBucket, type TestBucket } from '../support/s3-bucket.ts';
+import { s3Access } from '../support/s3-environment.ts';
 import { startS3FaultProxy } from '../support/s3-fault-proxy.ts';
 
 const DAY_MS = 86_400_000;
@@ -58,7 +59,7 @@ async function redisWith(...args: string[]): Promise<RedisServer> {
 /** The shared bucket, under a prefix of this test's own. */
 function onSharedBucket(more: Record<string, string> = {}): Record<string, string> {
   return {
-    ...s3Environment(service),
+    ...s3Access(service),
     LANDFALL_S3_PREFIX: shared.prefix,
     LANDFALL_SPOOL_DIR: spool,
     LANDFALL_DATA_DIR: spool,

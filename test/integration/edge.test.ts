@@ -10,6 +10,7 @@ import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, inject, t
 import { type Edge, startCaddy, startNginx } from '../support/edge.ts';
 import { freePort, type RedisServer, startRedis, until } from '../support/redis.ts';
 import { openTestBucket, type TestBucket } from '../support/s3-bucket.ts';
+import { s3Environment } from '../support/s3-environment.ts';
 import { type RunningServer, startServer } from '../support/server.ts';
 import { type HttpReply, PATCH_TYPE, TUS } from '../support/tus.ts';
 
@@ -55,17 +56,10 @@ describe.each([
     return startServer({
       port,
       env: {
-        LANDFALL_STORE: 's3',
-        LANDFALL_S3_BUCKET: service.bucket,
-        LANDFALL_S3_ENDPOINT: service.endpoint,
-        LANDFALL_S3_PROVIDER: 'ceph',
-        LANDFALL_S3_PREFIX: bucket.prefix,
-        LANDFALL_S3_PART_SIZE: '5MiB',
+        ...s3Environment(service, bucket),
         LANDFALL_REDIS_URL: redis.url,
         LANDFALL_REDIS_PREFIX: bucket.prefix.replace('/', ''),
         LANDFALL_TRUSTED_PROXIES: 'loopback',
-        AWS_ACCESS_KEY_ID: service.accessKeyId,
-        AWS_SECRET_ACCESS_KEY: service.secretAccessKey,
       },
     });
   }

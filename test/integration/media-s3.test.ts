@@ -7,6 +7,7 @@ import { mediaServingContract } from '../contracts/media-serving.ts';
 import { type MediaApp, startMediaApp } from '../support/media-app.ts';
 import { connectRaw, startLoopbackServer } from '../support/raw-http.ts';
 import { openTestBucket } from '../support/s3-bucket.ts';
+import { s3Environment } from '../support/s3-environment.ts';
 import { request } from '../support/tus.ts';
 
 const service = inject('s3');
@@ -16,14 +17,7 @@ process.env.AWS_ACCESS_KEY_ID = service.accessKeyId;
 process.env.AWS_SECRET_ACCESS_KEY = service.secretAccessKey;
 afterAll(() => bucket.close());
 
-const S3_ENV = {
-  LANDFALL_STORE: 's3',
-  LANDFALL_S3_BUCKET: service.bucket,
-  LANDFALL_S3_ENDPOINT: service.endpoint,
-  LANDFALL_S3_PROVIDER: 'ceph',
-  LANDFALL_S3_PREFIX: bucket.prefix,
-  LANDFALL_S3_PART_SIZE: '5MiB',
-};
+const S3_ENV = s3Environment(service, bucket);
 
 mediaServingContract('S3', () => S3_ENV);
 

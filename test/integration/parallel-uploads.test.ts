@@ -10,6 +10,7 @@ import { randomBytesOf, sha256Hex } from '../faults/random.ts';
 import { startRoundRobinProxy } from '../faults/round-robin-proxy.ts';
 import { type RedisServer, startRedis } from '../support/redis.ts';
 import { startRelay } from '../support/relay.ts';
+import { s3Environment } from '../support/s3-environment.ts';
 import { type S3FaultProxy, startS3FaultProxy } from '../support/s3-fault-proxy.ts';
 import { type RunningServer, startServer } from '../support/server.ts';
 import { createUpload, head, patch, request, TUS } from '../support/tus.ts';
@@ -210,16 +211,10 @@ describe('S3 and Redis', () => {
     redis = await startRedis();
     proxy = await startS3FaultProxy(s3.endpoint);
     env = {
-      LANDFALL_STORE: 's3',
-      LANDFALL_S3_BUCKET: s3.bucket,
+      ...s3Environment(s3, { prefix: `parallel-${randomBytes(6).toString('hex')}/` }),
       LANDFALL_S3_ENDPOINT: proxy.endpoint,
-      LANDFALL_S3_PROVIDER: 'ceph',
-      LANDFALL_S3_PART_SIZE: '5MiB',
-      LANDFALL_S3_PREFIX: `parallel-${randomBytes(6).toString('hex')}/`,
       LANDFALL_REDIS_URL: redis.url,
       LANDFALL_LOCK_TTL: '2s',
-      AWS_ACCESS_KEY_ID: s3.accessKeyId,
-      AWS_SECRET_ACCESS_KEY: s3.secretAccessKey,
     };
   });
   afterAll(async () => {

@@ -2,15 +2,17 @@ import { createHash, randomBytes } from 'node:crypto';
 import { once } from 'node:events';
 import { connect } from 'node:net';
 import { afterAll, beforeAll, describe, expect, inject, it } from 'vitest';
+import { type Fleet, startFleet } from '../support/fleet.ts';
 import { SAMPLES } from '../support/media-samples.ts';
 import { type RedisServer, startRedis } from '../support/redis.ts';
 import { openTestBucket, type TestBucket } from '../support/s3-bucket.ts';
-import { type RunningServer, startServer } from '../support/server.ts';
+import type { RunningServer } from '../support/server.ts';
 import { type HttpReply, request, TUS } from '../support/tus.ts';
 
 const MIB = 1024 ** 2;
 
 let redis: RedisServer;
+let fleet: Fleet;
 let bucket: TestBucket;
 let here: RunningServer;
 let there: RunningServer;
@@ -20,24 +22,15 @@ beforeAll(async () => {
   redis = await startRedis();
   bucket = openTestBucket(s3);
   const env = {
-    LANDFALL_STORE: 's3',
-    LANDFALL_S3_BUCKET: s3.bucket,
-    LANDFALL_S3_ENDPOINT: s3.endpoint,
-    LANDFALL_S3_PROVIDER: 'ceph',
-    LANDFALL_S3_PART_SIZE: '5MiB',
-    LANDFALL_S3_PREFIX: bucket.prefix.replace(/\/$/, ''),
-    LANDFALL_REDIS_URL: redis.url,
+    LANDFALL_S3_PREFIX: bucket.prefix,
     LANDFALL_MAX_OPEN_UPLOADS: '3',
     LANDFALL_ALLOWED_TYPES: 'image/*,application/x-own',
-    AWS_ACCESS_KEY_ID: s3.accessKeyId,
-    AWS_SECRET_ACCESS_KEY: s3.secretAccessKey,
   };
-  here = await startServer({ env });
-  there = await startServer({ env });
+  fleet = await startFleet({ s3, redis, env });
+  [here, there] = fleet.servers as [RunningServer, RunningServer];
 });
 afterAll(async () => {
-  await here?.stop();
-  await there?.stop();
+  await fleet?.close();
   await bucket?.close();
   await redis?.stop();
 });

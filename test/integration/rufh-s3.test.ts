@@ -1,9 +1,9 @@
-import { randomBytes } from 'node:crypto';
 import { afterAll, beforeAll, describe, expect, inject, it } from 'vitest';
 import { randomBytesOf, sha256Hex } from '../faults/random.ts';
+import { type Fleet, startFleet } from '../support/fleet.ts';
 import { type RedisServer, startRedis } from '../support/redis.ts';
 import { chunked, openWire, sendWire, type WireReply } from '../support/rufh.ts';
-import { type RunningServer, startServer } from '../support/server.ts';
+import type { RunningServer } from '../support/server.ts';
 import { request } from '../support/tus.ts';
 
 /* The IETF's resumable uploads over one bucket and one Redis, by two processes: every request may meet either. */
@@ -13,31 +13,21 @@ const SIZE = 20_000_000;
 const content = randomBytesOf('rufh on s3', SIZE);
 
 let redis: RedisServer;
+let fleet: Fleet;
 let here: RunningServer;
 let there: RunningServer;
 
 beforeAll(async () => {
-  const s3 = inject('s3');
   redis = await startRedis();
   const env = {
-    LANDFALL_STORE: 's3',
-    LANDFALL_S3_BUCKET: s3.bucket,
-    LANDFALL_S3_ENDPOINT: s3.endpoint,
-    LANDFALL_S3_PROVIDER: 'ceph',
-    LANDFALL_S3_PART_SIZE: '5MiB',
-    LANDFALL_S3_PREFIX: `rufh-${randomBytes(6).toString('hex')}/`,
-    LANDFALL_REDIS_URL: redis.url,
     LANDFALL_EXPIRATION: 'none',
-    AWS_ACCESS_KEY_ID: s3.accessKeyId,
-    AWS_SECRET_ACCESS_KEY: s3.secretAccessKey,
   };
-  here = await startServer({ env });
-  there = await startServer({ env });
+  fleet = await startFleet({ s3: inject('s3'), redis, env });
+  [here, there] = fleet.servers as [RunningServer, RunningServer];
 });
 afterAll(async () => {
-  await here.stop();
-  await there.stop();
-  await redis.stop();
+  await fleet?.close();
+  await redis?.stop();
 });
 
 const at = (server: RunningServer, reply: Pick<WireReply, 'headers'>) =>

@@ -11,6 +11,7 @@ import { newUploadId } from '../../stores/upload-id.ts';
 import { previewStoreContract } from '../contracts/preview-store.ts';
 import { startMediaApp } from '../support/media-app.ts';
 import { openTestBucket } from '../support/s3-bucket.ts';
+import { s3Environment } from '../support/s3-environment.ts';
 import { startS3FaultProxy } from '../support/s3-fault-proxy.ts';
 import { request } from '../support/tus.ts';
 
@@ -103,12 +104,8 @@ it('has a bucket of its own where one is configured', async () => {
   process.env.AWS_ACCESS_KEY_ID = service.accessKeyId;
   process.env.AWS_SECRET_ACCESS_KEY = service.secretAccessKey;
   const server = await startMediaApp({
-    LANDFALL_STORE: 's3',
-    LANDFALL_S3_BUCKET: service.bucket,
+    ...s3Environment(service, { prefix: `${bucket.prefix}own/` }),
     LANDFALL_S3_PREVIEW_BUCKET: own,
-    LANDFALL_S3_ENDPOINT: service.endpoint,
-    LANDFALL_S3_PROVIDER: 'ceph',
-    LANDFALL_S3_PREFIX: `${bucket.prefix}own/`,
   });
   try {
     const id = await server.upload(Buffer.from('the original'));

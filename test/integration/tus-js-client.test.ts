@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { Readable } from 'node:stream';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { DetailedError, type FileReader, Upload, type UploadOptions } from 'tus-js-client';
+import { DetailedError, Upload, type UploadOptions } from 'tus-js-client';
 import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest';
 import { quietPort } from '../faults/file-topology.ts';
 import { randomBytesOf, sha256Hex } from '../faults/random.ts';
@@ -14,6 +14,7 @@ import { head, request } from '../support/tus.ts';
 import {
   createClientUpload,
   FileUrlStorage,
+  readerThatNeverKnows,
   showUpload,
   startClientUpload,
   type UploadSource,
@@ -53,21 +54,6 @@ function plainStream(bytes = content): Readable {
   for (let at = 0; at < bytes.length; at += 777_777) pieces.push(bytes.subarray(at, at + 777_777));
   return Readable.from(pieces, { objectMode: false });
 }
-
-/** Says that it is done only when asked for more than there is, as streams in browsers do. */
-const readerThatNeverKnows: FileReader = {
-  async openFile(input: Buffer) {
-    return {
-      size: null as unknown as number,
-      async slice(start, end) {
-        if (start >= input.length) return { value: null, done: true };
-        const value = input.subarray(start, end);
-        return { value: Object.assign(value, { size: value.length }), done: false };
-      },
-      close() {},
-    };
-  },
-};
 
 async function expectStored(url: string, expected = contentSha256): Promise<void> {
   const reply = await request('GET', url);

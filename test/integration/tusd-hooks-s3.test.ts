@@ -1,7 +1,8 @@
 import { afterAll, beforeAll, expect, inject, test } from 'vitest';
-import { call, createMultipart, type ErrorBody, recordOf, s3Environment } from '../support/direct.ts';
+import { call, createMultipart, type ErrorBody, recordOf } from '../support/direct.ts';
 import { type Receiver, startReceiver } from '../support/receiver.ts';
 import { openTestBucket, type TestBucket } from '../support/s3-bucket.ts';
+import { s3Environment } from '../support/s3-environment.ts';
 import { type RunningServer, startServer } from '../support/server.ts';
 import { createUpload, patch, request, TUS } from '../support/tus.ts';
 

@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { Readable } from 'node:stream';
 import { setTimeout as sleep } from 'node:timers/promises';
-import type { FileReader, Upload, UploadOptions } from 'tus-js-client';
+import type { Upload, UploadOptions } from 'tus-js-client';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { randomBytesOf, sha256Hex } from '../faults/random.ts';
 import { type Relay, startRelay } from '../support/relay.ts';
@@ -13,6 +13,7 @@ import { type RunningServer, startServer } from '../support/server.ts';
 import { request } from '../support/tus.ts';
 import {
   createClientUpload,
+  readerThatNeverKnows,
   showUpload,
   startClientUpload,
   type UploadSource,
@@ -47,21 +48,6 @@ afterAll(async () => {
   await server.stop();
   await rm(directory, { recursive: true, force: true });
 });
-
-/** Learns that a chunk was the last one only when it asks for the next: the last one is sent as `?0`. */
-const readerThatNeverKnows: FileReader = {
-  async openFile(input: Buffer) {
-    return {
-      size: null as unknown as number,
-      async slice(start, end) {
-        if (start >= input.length) return { value: null, done: true };
-        const value = input.subarray(start, end);
-        return { value: Object.assign(value, { size: value.length }), done: false };
-      },
-      close() {},
-    };
-  },
-};
 
 /** The option is there, but not in the type declarations. */
 function over(protocol: string, options: UploadOptions): UploadOptions {

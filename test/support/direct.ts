@@ -1,6 +1,4 @@
-import type { TestBucket } from './s3-bucket.ts';
 import type { RunningServer } from './server.ts';
-import type { S3Service } from './services.ts';
 
 /* What a browser does with a server that signs for it: every request here is one that @uppy/aws-s3 makes. */
 
@@ -39,20 +37,6 @@ export interface FormAnswer extends NamedUpload {
   url: string;
   fields: Record<string, string>;
   expires: number;
-}
-
-/** The environment of a server over this corner of the bucket. */
-export function s3Environment(s3: S3Service, bucket: TestBucket): Record<string, string> {
-  return {
-    LANDFALL_STORE: 's3',
-    LANDFALL_S3_BUCKET: s3.bucket,
-    LANDFALL_S3_ENDPOINT: s3.endpoint,
-    LANDFALL_S3_PROVIDER: 'ceph',
-    LANDFALL_S3_PART_SIZE: '5MiB',
-    LANDFALL_S3_PREFIX: bucket.prefix.replace(/\/$/, ''),
-    AWS_ACCESS_KEY_ID: s3.accessKeyId,
-    AWS_SECRET_ACCESS_KEY: s3.secretAccessKey,
-  };
 }
 
 /** A call of the JSON API under `/s3`. */

@@ -2,7 +2,6 @@ import { spawn } from 'node:child_process';
 import { join } from 'node:path';
 import type { GroupResult } from '../../server/doctor/run-checks.ts';
 import type { Finding } from '../../server/doctor/types.ts';
-import type { S3Service } from './services.ts';
 
 const ROOT = join(import.meta.dirname, '../..');
 
@@ -62,17 +61,5 @@ export async function diagnose(env: Record<string, string>): Promise<Diagnosis> 
       checks.flatMap(({ name, findings }) =>
         findings.filter(({ level }) => level !== 'ok').map(({ level }) => `${name}: ${level}`),
       ),
-  };
-}
-
-/** Settings and keys for this service, as an operator would set them. */
-export function s3Environment(service: S3Service): Record<string, string> {
-  return {
-    LANDFALL_STORE: 's3',
-    LANDFALL_S3_BUCKET: service.bucket,
-    LANDFALL_S3_ENDPOINT: service.endpoint,
-    LANDFALL_S3_PROVIDER: 'ceph',
-    AWS_ACCESS_KEY_ID: service.accessKeyId,
-    AWS_SECRET_ACCESS_KEY: service.secretAccessKey,
   };
 }

@@ -4,6 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { startRoundRobinProxy } from '../faults/round-robin-proxy.ts';
 import { freePort, type RedisServer } from './redis.ts';
+import { s3Environment } from './s3-environment.ts';
 import { type RunningServer, startServer } from './server.ts';
 import type { S3Service } from './services.ts';
 
@@ -37,11 +38,16 @@ export async function startFleet(options: FleetOptions): Promise<Fleet> {
   const processes = roles?.length ?? options.processes ?? 2;
   const roleOf = (index: number) => roles?.[index] ?? 'all';
   const name = `fleet-${randomBytes(6).toString('hex')}`;
+  // Each has one of its own in it, as if they ran on several machines.
   const dataDir = await mkdtemp(join(tmpdir(), 'landfall-fleet-'));
   const ports = await Promise.all(Array.from({ length: processes }, () => freePort()));
   const settings = { ...fleetSettings(s3, redis, name), ...env };
   const start = (port: number, index: number) =>
-    startServer({ dataDir, port, env: { ...settings, LANDFALL_ROLE: roleOf(index) } });
+    startServer({
+      dataDir: join(dataDir, String(index)),
+      port,
+      env: { ...settings, LANDFALL_ROLE: roleOf(index) },
+    });
   const servers = await Promise.all(ports.map(start));
   const balancer = await startRoundRobinProxy(ports.filter((_port, index) => roleOf(index) !== 'worker'));
   let output = '';
@@ -72,18 +78,11 @@ export function fleetSettings(
   name: string,
 ): Record<string, string> {
   return {
-    LANDFALL_STORE: 's3',
-    LANDFALL_S3_BUCKET: s3.bucket,
-    LANDFALL_S3_ENDPOINT: s3.endpoint,
-    LANDFALL_S3_PREFIX: `${name}/`,
-    LANDFALL_S3_PROVIDER: 'ceph',
-    LANDFALL_S3_PART_SIZE: '5MiB',
+    ...s3Environment(s3, { prefix: `${name}/` }),
     LANDFALL_REDIS_URL: redis.url,
     LANDFALL_REDIS_PREFIX: name,
     LANDFALL_LOCK_TTL: '2s',
     LANDFALL_LOG_LEVEL: 'info',
-    AWS_ACCESS_KEY_ID: s3.accessKeyId,
-    AWS_SECRET_ACCESS_KEY: s3.secretAccessKey,
   };
 }
 

@@ -4,6 +4,7 @@ import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { CreateBucketCommand, PutBucketCorsCommand, S3Client } from '@aws-sdk/client-s3';
 import type { Page } from 'playwright-core';
+import { s3Access } from './s3-environment.ts';
 import type { S3Service } from './services.ts';
 
 /** Builds the browser page as `npm start` does; at once where nothing changed. */
@@ -39,14 +40,7 @@ export async function directSettings(s3: S3Service): Promise<Record<string, stri
     }),
   );
   client.destroy();
-  return {
-    LANDFALL_STORE: 's3',
-    LANDFALL_S3_ENDPOINT: s3.endpoint,
-    LANDFALL_S3_BUCKET: bucket,
-    LANDFALL_S3_PROVIDER: 'ceph',
-    AWS_ACCESS_KEY_ID: accessKeyId,
-    AWS_SECRET_ACCESS_KEY: secretAccessKey,
-  };
+  return { ...s3Access(s3), LANDFALL_S3_BUCKET: bucket };
 }
 
 /** What a page complained about: errors of its scripts, and of the console (a refused script, a failed request). */

@@ -9,6 +9,24 @@ export const { FileUrlStorage } = tus as unknown as {
 /** Anything that the Node build reads from; its type declarations know of Buffers and readers only. */
 export type UploadSource = Buffer | NodeJS.ReadableStream;
 
+/**
+ * Reads a Buffer and says that it is done only when asked for more than there is, as streams in browsers do: the client
+ * learns that a chunk was the last one when it asks for the next.
+ */
+export const readerThatNeverKnows: tus.FileReader = {
+  async openFile(input: Buffer) {
+    return {
+      size: null as unknown as number,
+      async slice(start, end) {
+        if (start >= input.length) return { value: null, done: true };
+        const value = input.subarray(start, end);
+        return { value: Object.assign(value, { size: value.length }), done: false };
+      },
+      close() {},
+    };
+  },
+};
+
 export interface ClientRequest {
   method: string;
   url: string;
