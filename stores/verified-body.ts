@@ -2,12 +2,12 @@ import fs from 'node:fs';
 import { IncomingMessage } from 'node:http';
 import { Readable } from 'node:stream';
 import { type ChunkSink, pumpBody } from './body-pump.ts';
+import type { BufferBudget } from './buffer-budget.ts';
 import { StoreError } from './errors.ts';
 import { FileSink } from './file/file-sink.ts';
 import * as files from './file/files.ts';
 import { withStorageErrors } from './file/storage-errors.ts';
 import { WriteBudget } from './file/write-budget.ts';
-import type { BufferBudget } from './s3/budget.ts';
 import type { StoredUpload } from './stored-upload.ts';
 import type { AppendOptions, AppendResult, BodyChecksum } from './types.ts';
 

@@ -1,8 +1,8 @@
 import { randomBytes } from 'node:crypto';
 import { mkdir, readdir, rm, stat, utimes } from 'node:fs/promises';
 import { join } from 'node:path';
-import { type BufferBudget, createBufferBudget, type Reservation } from '../../stores/s3/budget.ts';
-import { systemEnvironment } from '../../stores/s3/environment.ts';
+import { type BufferBudget, createBufferBudget, type Reservation } from '../../stores/buffer-budget.ts';
+import { systemEnvironment } from '../../stores/environment.ts';
 
 /** A directory that nobody has touched for so long belongs to a process that died. */
 const STALE_AFTER_MS = 10 * 60 * 1000;

@@ -37,7 +37,8 @@ export interface RufhContent {
 
 /**
  * What all requests of the draft have in common: what is known of the upload while one of them is handled, how its
- * content is received and how it is answered. Quotes, here and in the files of the requests, are from revision -12, except where another one is named.
+ * content is received and how it is answered. Quotes, here and in the files of the requests, are from revision -12,
+ * except where another one is named.
  *
  * The upload is the same as a tus one: same store, lock, records and finish. What this protocol adds is that the
  * client says when an upload is complete. That is not kept anywhere of its own: an upload of unknown length gets its

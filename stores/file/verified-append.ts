@@ -1,5 +1,5 @@
-import { createBufferBudget } from '../s3/budget.ts';
-import { systemEnvironment } from '../s3/environment.ts';
+import { createBufferBudget } from '../buffer-budget.ts';
+import { systemEnvironment } from '../environment.ts';
 import { createVerifiedAppend, type VerifiedAppend } from '../verified-body.ts';
 import type { WriteBudget } from './write-budget.ts';
 

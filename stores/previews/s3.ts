@@ -1,10 +1,10 @@
 import { createReadStream } from 'node:fs';
 import { stat } from 'node:fs/promises';
 import { S3Client } from '@aws-sdk/client-s3';
+import { systemEnvironment } from '../environment.ts';
 import { StoreError } from '../errors.ts';
 import { createAwsPort } from '../s3/aws-port.ts';
 import { clientConfig, createSigningClient, isUnsigned } from '../s3/client-config.ts';
-import { systemEnvironment } from '../s3/environment.ts';
 import { createObjectReader, headIfExists, type ObjectAccess } from '../s3/object-reader.ts';
 import { isS3Failure, type ListObjectsPage, type S3Port } from '../s3/port.ts';
 import { PROVIDER_PROFILES } from '../s3/providers.ts';

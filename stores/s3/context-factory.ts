@@ -1,7 +1,7 @@
+import { type BufferBudget, createBufferBudget } from '../buffer-budget.ts';
+import type { Environment } from '../environment.ts';
 import { StoreError } from '../errors.ts';
-import { type BufferBudget, createBufferBudget } from './budget.ts';
 import type { StoreContext } from './context.ts';
-import type { Environment } from './environment.ts';
 import { createInfoObjects } from './info.ts';
 import { createUploadKeys } from './keys.ts';
 import { createBufferPool, createMemoryPartBuffer } from './part-buffer.ts';

@@ -1,6 +1,6 @@
+import type { BufferBudget, Reservation } from '../buffer-budget.ts';
+import type { Environment } from '../environment.ts';
 import type { VerifiedAppend } from '../verified-body.ts';
-import type { BufferBudget, Reservation } from './budget.ts';
-import type { Environment } from './environment.ts';
 import type { PartSizeLimits } from './grid.ts';
 import type { InfoObjects } from './info.ts';
 import type { UploadKeys } from './keys.ts';

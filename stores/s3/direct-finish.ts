@@ -1,9 +1,9 @@
+import { pause } from '../environment.ts';
 import { StoreError } from '../errors.ts';
 import type { UploadLock } from '../locker/types.ts';
 import { objectAttributes } from './attributes.ts';
 import type { StoreContext } from './context.ts';
 import { layoutOf, mismatch } from './direct-state.ts';
-import { pause } from './environment.ts';
 import type { UploadInfo } from './info.ts';
 import { isS3Failure, type ListedPart } from './port.ts';
 import { toStoreError } from './retry.ts';

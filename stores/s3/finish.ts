@@ -1,11 +1,11 @@
 import { isPartialUpload } from '../concat-kind.ts';
+import { pause } from '../environment.ts';
 import { StoreError } from '../errors.ts';
 import type { UploadLock } from '../locker/types.ts';
 import type { StoredUpload } from '../stored-upload.ts';
 import { objectAttributes } from './attributes.ts';
 import type { StoreContext } from './context.ts';
 import { breakSeal, copyStaged, sealDirect } from './direct-finish.ts';
-import { pause } from './environment.ts';
 import { expectedPartSize, totalParts } from './grid.ts';
 import type { UploadInfo } from './info.ts';
 import { isS3Failure, type ListedPart } from './port.ts';

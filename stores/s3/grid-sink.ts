@@ -1,6 +1,6 @@
 import type { ChunkSink } from '../body-pump.ts';
+import type { Reservation } from '../buffer-budget.ts';
 import { StoreError } from '../errors.ts';
-import type { Reservation } from './budget.ts';
 import type { StoreContext } from './context.ts';
 import { expectedPartSize, type Grid, type Tail } from './grid.ts';
 import type { InfoVersion } from './info.ts';

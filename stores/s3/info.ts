@@ -1,7 +1,7 @@
 import type { DirectKind } from '../direct-types.ts';
+import type { Environment } from '../environment.ts';
 import { StoreError } from '../errors.ts';
 import type { Digest } from '../stored-upload.ts';
-import type { Environment } from './environment.ts';
 import type { UploadKeys } from './keys.ts';
 import { isS3Failure, type S3Port } from './port.ts';
 import { type RetryPolicy, toStoreError, withRetries } from './retry.ts';

@@ -1,7 +1,7 @@
 import type { Readable, Writable } from 'node:stream';
+import type { Environment } from '../environment.ts';
 import { StoreError } from '../errors.ts';
 import type { OriginalReader } from '../types.ts';
-import type { Environment } from './environment.ts';
 import { releaseChunk } from './part-buffer.ts';
 import { isS3Failure, type ObjectHead, type S3Port } from './port.ts';
 import { type RetryPolicy, toStoreError, withRetries } from './retry.ts';

@@ -1,5 +1,5 @@
-import type { BufferBudget, Reservation } from './budget.ts';
-import type { Environment } from './environment.ts';
+import type { BufferBudget, Reservation } from '../buffer-budget.ts';
+import type { Environment } from '../environment.ts';
 import { hashTail } from './grid.ts';
 import type { PartBody } from './port.ts';
 

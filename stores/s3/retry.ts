@@ -1,5 +1,5 @@
+import { type Environment, pause } from '../environment.ts';
 import { StoreError } from '../errors.ts';
-import { type Environment, pause } from './environment.ts';
 import { isS3Failure, S3PortError } from './port.ts';
 
 export interface RetryPolicy {

@@ -2,6 +2,7 @@ import type { Readable } from 'node:stream';
 import type { S3ClientConfig } from '@aws-sdk/client-s3';
 import { S3Store } from '@tus/s3-store';
 import type { DirectUploads } from '../direct-types.ts';
+import { type Environment, systemEnvironment } from '../environment.ts';
 import { StoreError } from '../errors.ts';
 import type { ImportingStore } from '../import-types.ts';
 import type { UploadLock } from '../locker/types.ts';
@@ -21,7 +22,6 @@ import { clientConfig, createSigningClient, isUnsigned } from './client-config.t
 import { createStoreContext, type StoreParts } from './context-factory.ts';
 import { createDirectUploads } from './direct.ts';
 import { createDirectSigner } from './direct-signer.ts';
-import { type Environment, systemEnvironment } from './environment.ts';
 import { createGridStore, type GridStore } from './grid-store.ts';
 import { locateOriginal } from './imported.ts';
 import { createMemoryPartListCache, type PartListCache } from './part-list-cache.ts';

@@ -2,8 +2,8 @@ import { createHash } from 'node:crypto';
 import { createReadStream } from 'node:fs';
 import { type FileHandle, mkdir, open, readdir, rm, stat } from 'node:fs/promises';
 import path from 'node:path';
+import type { BufferBudget, Reservation } from '../buffer-budget.ts';
 import { StoreError } from '../errors.ts';
-import type { BufferBudget, Reservation } from './budget.ts';
 import type { PartBuffer } from './part-buffer.ts';
 import type { PartBody } from './port.ts';
 

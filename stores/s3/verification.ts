@@ -1,5 +1,5 @@
+import type { BufferBudget } from '../buffer-budget.ts';
 import { createVerifiedAppend, type VerifiedAppend } from '../verified-body.ts';
-import type { BufferBudget } from './budget.ts';
 
 /** A longer body waits in the spool, where there is one: memory is for those of clients that send small chunks. */
 const MAX_IN_MEMORY_BYTES = 16 * 1024 * 1024;

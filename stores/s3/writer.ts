@@ -1,10 +1,10 @@
 import { IncomingMessage } from 'node:http';
 import type { Readable } from 'node:stream';
 import { type ChunkSink, type PumpResult, pumpBody } from '../body-pump.ts';
+import type { Reservation } from '../buffer-budget.ts';
 import { StoreError } from '../errors.ts';
 import type { StoredUpload } from '../stored-upload.ts';
 import type { AppendOptions, AppendResult, BodyEnd } from '../types.ts';
-import type { Reservation } from './budget.ts';
 import type { StoreContext } from './context.ts';
 import { isExpired } from './expiry.ts';
 import {

@@ -9,7 +9,7 @@ import { afterAll, afterEach, beforeAll, describe, expect, inject, it, vi } from
 import { launchBrowser, type ServedPage, servePage } from '../support/browser.ts';
 import { type MediaApp, startMediaApp } from '../support/media-app.ts';
 import { openTestBucket } from '../support/s3-bucket.ts';
-import { s3Environment } from '../support/s3-environment.ts';
+import { s3Environment, setKeysOfProcess } from '../support/s3-environment.ts';
 
 /* A real Chromium shows what /media serves, on a page of another origin. */
 
@@ -18,8 +18,7 @@ vi.setConfig({ testTimeout: 60_000 });
 const run = promisify(execFile);
 const service = inject('s3');
 const bucket = openTestBucket(service);
-process.env.AWS_ACCESS_KEY_ID = service.accessKeyId;
-process.env.AWS_SECRET_ACCESS_KEY = service.secretAccessKey;
+setKeysOfProcess(service);
 
 let directory: string;
 let film: Buffer;

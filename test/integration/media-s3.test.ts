@@ -7,14 +7,12 @@ import { mediaServingContract } from '../contracts/media-serving.ts';
 import { type MediaApp, startMediaApp } from '../support/media-app.ts';
 import { connectRaw, startLoopbackServer } from '../support/raw-http.ts';
 import { openTestBucket } from '../support/s3-bucket.ts';
-import { s3Environment } from '../support/s3-environment.ts';
+import { s3Environment, setKeysOfProcess } from '../support/s3-environment.ts';
 import { request } from '../support/tus.ts';
 
 const service = inject('s3');
 const bucket = openTestBucket(service);
-// The SDK finds them there, as it does in production.
-process.env.AWS_ACCESS_KEY_ID = service.accessKeyId;
-process.env.AWS_SECRET_ACCESS_KEY = service.secretAccessKey;
+setKeysOfProcess(service);
 afterAll(() => bucket.close());
 
 const S3_ENV = s3Environment(service, bucket);

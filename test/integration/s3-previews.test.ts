@@ -11,7 +11,7 @@ import { newUploadId } from '../../stores/upload-id.ts';
 import { previewStoreContract } from '../contracts/preview-store.ts';
 import { startMediaApp } from '../support/media-app.ts';
 import { openTestBucket } from '../support/s3-bucket.ts';
-import { s3Environment } from '../support/s3-environment.ts';
+import { s3Environment, setKeysOfProcess } from '../support/s3-environment.ts';
 import { startS3FaultProxy } from '../support/s3-fault-proxy.ts';
 import { request } from '../support/tus.ts';
 
@@ -101,8 +101,7 @@ it('is encrypted as uploads are, has no storage class, and is stored again after
 it('has a bucket of its own where one is configured', async () => {
   const own = `previews-${randomBytes(6).toString('hex')}`;
   await bucket.client.send(new CreateBucketCommand({ Bucket: own }));
-  process.env.AWS_ACCESS_KEY_ID = service.accessKeyId;
-  process.env.AWS_SECRET_ACCESS_KEY = service.secretAccessKey;
+  setKeysOfProcess(service);
   const server = await startMediaApp({
     ...s3Environment(service, { prefix: `${bucket.prefix}own/` }),
     LANDFALL_S3_PREVIEW_BUCKET: own,

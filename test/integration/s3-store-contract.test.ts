@@ -2,7 +2,7 @@ import { mkdtemp, readdir, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { inject } from 'vitest';
-import { systemEnvironment } from '../../stores/s3/environment.ts';
+import { systemEnvironment } from '../../stores/environment.ts';
 import { uploadStoreContract } from '../contracts/upload-store.ts';
 import { openTestBucket } from '../support/s3-bucket.ts';
 

@@ -9,8 +9,8 @@ import {
   PutObjectCommand,
 } from '@aws-sdk/client-s3';
 import { afterAll, beforeAll, beforeEach, describe, expect, inject, it } from 'vitest';
+import { systemEnvironment } from '../../stores/environment.ts';
 import { isStoreError } from '../../stores/errors.ts';
-import { systemEnvironment } from '../../stores/s3/environment.ts';
 import { createMemoryPartListCache } from '../../stores/s3/part-list-cache.ts';
 import type { S3StoreOptions, S3UploadStore } from '../../stores/s3/s3-store.ts';
 import { StoredUpload } from '../../stores/stored-upload.ts';

@@ -1,4 +1,4 @@
-import type { Environment } from '../../stores/s3/environment.ts';
+import type { Environment } from '../../stores/environment.ts';
 import type { World } from './world.ts';
 
 /**

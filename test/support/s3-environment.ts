@@ -18,3 +18,8 @@ export function s3Access(s3: S3Service): Record<string, string> {
 export function s3Environment(s3: S3Service, { prefix }: { prefix: string }): Record<string, string> {
   return { ...s3Access(s3), LANDFALL_S3_PREFIX: prefix, LANDFALL_S3_PART_SIZE: '5MiB' };
 }
+
+/** For servers in this process: the SDK finds its keys where it does in production. */
+export function setKeysOfProcess({ accessKeyId, secretAccessKey }: S3Service): void {
+  Object.assign(process.env, { AWS_ACCESS_KEY_ID: accessKeyId, AWS_SECRET_ACCESS_KEY: secretAccessKey });
+}

@@ -1,6 +1,6 @@
 import { expect, test } from 'vitest';
-import { createBufferBudget } from '../../stores/s3/budget.ts';
-import type { Environment } from '../../stores/s3/environment.ts';
+import { createBufferBudget } from '../../stores/buffer-budget.ts';
+import type { Environment } from '../../stores/environment.ts';
 import { createBufferPool } from '../../stores/s3/part-buffer.ts';
 
 const MIB = 1024 * 1024;
