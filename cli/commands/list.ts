@@ -25,7 +25,16 @@ interface Flags extends ServerFlags {
 }
 
 const PAGE = 1000;
-const STATES = ['receiving', 'received', 'processing', 'ready', 'rejected', 'failed', 'aborted', 'expired'];
+const STATES: readonly ShownUpload['state'][] = [
+  'receiving',
+  'received',
+  'processing',
+  'ready',
+  'rejected',
+  'failed',
+  'aborted',
+  'expired',
+];
 
 const EXAMPLES = `
 The server shows its uploads to operators only: from its own machine, or with its token.

@@ -1,3 +1,4 @@
+import { TUSD_HOOKS } from '../tusd-hooks/hook-names.ts';
 import { httpUrlKind } from './addresses.ts';
 import { duration, integer, listOf, oneOf, onOff, orWord, text } from './kinds.ts';
 import type { Setting } from './setting.ts';
@@ -7,15 +8,6 @@ const SECOND = 1000;
 const DAY = 24 * 3600 * SECOND;
 
 const WEBHOOK_EVENTS = ['received', 'ready', 'rejected', 'failed', 'aborted', 'expired'];
-const TUSD_HOOKS = [
-  'pre-create',
-  'post-create',
-  'post-receive',
-  'pre-finish',
-  'post-finish',
-  'pre-terminate',
-  'post-terminate',
-];
 
 /** What happens after the last byte, and who is told. */
 export const EVENT_SETTINGS = {

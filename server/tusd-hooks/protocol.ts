@@ -2,22 +2,12 @@ import type { IncomingMessage } from 'node:http';
 import { isFinalUpload, isPartialUpload } from '../../stores/concat-kind.ts';
 import type { StoredUpload } from '../../stores/stored-upload.ts';
 import { InvalidMetadataError, parseUploadMetadata } from '../uploads/metadata.ts';
+import type { TusdHook } from './hook-names.ts';
 
 /*
  * The JSON of tusd's HTTP hooks, version 2 (https://tus.github.io/tusd/advanced-topics/hooks/; pkg/hooks and
  * pkg/handler of github.com/tus/tusd).
  */
-
-export const TUSD_HOOKS = [
-  'pre-create',
-  'post-create',
-  'post-receive',
-  'pre-finish',
-  'post-finish',
-  'pre-terminate',
-  'post-terminate',
-] as const;
-export type TusdHook = (typeof TUSD_HOOKS)[number];
 
 export interface HookRequest {
   Type: TusdHook;

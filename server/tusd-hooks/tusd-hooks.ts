@@ -6,6 +6,7 @@ import type { Reply } from '../tus/reply.ts';
 import { encodeUploadMetadata } from '../uploads/metadata.ts';
 import type { CallHook } from './call-hook.ts';
 import { changeReply, joinAnswers } from './change-reply.ts';
+import type { TusdHook } from './hook-names.ts';
 import {
   describeForHook,
   describeRequest,
@@ -13,7 +14,6 @@ import {
   type HookResponse,
   type HookUpload,
   type KnownUpload,
-  type TusdHook,
 } from './protocol.ts';
 
 export interface TusdHooksOptions {

@@ -1,5 +1,5 @@
 import { type Clock, systemClock } from '../clock.ts';
-import { StoreError } from '../errors.ts';
+import { closedError, notFreeInTime } from './lock-errors.ts';
 import type { Locker, UploadLock } from './types.ts';
 
 /*
@@ -139,15 +139,4 @@ class MemoryLock implements UploadLock {
       // The holder's trouble with draining is its own; the newcomer waits for the unlock, or its timeout, anyway.
     }
   }
-}
-
-function notFreeInTime(timeoutMs: number): StoreError {
-  return new StoreError(
-    'upload_locked',
-    `Another request held this upload's lock for more than ${timeoutMs} ms.`,
-  );
-}
-
-function closedError(): StoreError {
-  return new StoreError('store_unavailable', 'The server is shutting down and hands out no more locks.');
 }

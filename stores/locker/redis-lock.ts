@@ -1,4 +1,5 @@
 import { StoreError } from '../errors.ts';
+import { closedError, notFreeInTime } from './lock-errors.ts';
 import { instantOf, isTrusted, Lease } from './redis-lease.ts';
 import type { LockTable } from './redis-lock-table.ts';
 import type { UploadLock } from './types.ts';
@@ -263,15 +264,4 @@ export class RedisLock implements RedisUploadLock {
       };
     });
   }
-}
-
-function notFreeInTime(timeoutMs: number): StoreError {
-  return new StoreError(
-    'upload_locked',
-    `Another request held this upload's lock for more than ${timeoutMs} ms.`,
-  );
-}
-
-function closedError(): StoreError {
-  return new StoreError('store_unavailable', 'The server is shutting down and hands out no more locks.');
 }
