@@ -34,7 +34,7 @@ import { createDirectReports, type DirectReports } from './uploads/direct-report
 import { findRecord } from './uploads/find-record.ts';
 import { presentUpload } from './uploads/present-upload.ts';
 import { mountUploadRoutes } from './uploads/routes.ts';
-import type { UploadServices } from './uploads/upload-hold.ts';
+import type { UploadServices } from './uploads/upload-services.ts';
 import { mountPages } from './web/pages.ts';
 import { openWebhooks } from './webhooks/open-webhooks.ts';
 

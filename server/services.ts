@@ -15,7 +15,7 @@ import { createFinisher } from './uploads/finish.ts';
 import { FirstBytes } from './uploads/first-bytes.ts';
 import { RunningDigests } from './uploads/running-digests.ts';
 import { createSweeper, type Sweeper } from './uploads/sweeper.ts';
-import type { UploadServices } from './uploads/upload-hold.ts';
+import type { UploadServices } from './uploads/upload-services.ts';
 
 export interface ServiceParts {
   backend: Backend;

@@ -2,7 +2,8 @@ import type { UploadRecord } from '../../stores/catalog/types.ts';
 import type { DirectUpload, DirectUploads } from '../../stores/direct-types.ts';
 import type { StoredUpload } from '../../stores/stored-upload.ts';
 import { HttpError } from '../errors.ts';
-import { UploadHold, type UploadServices } from '../uploads/upload-hold.ts';
+import { UploadHold } from '../uploads/upload-hold.ts';
+import type { UploadServices } from '../uploads/upload-services.ts';
 import type { DirectClient } from './create.ts';
 import { comparePartLists, type NamedPart, totalBytes } from './part-rules.ts';
 

@@ -3,7 +3,8 @@ import type { DirectLimits, DirectUpload, DirectUploads } from '../../stores/dir
 import { HttpError } from '../errors.ts';
 import { createUpload, type NewUpload } from '../uploads/create-upload.ts';
 import { planUpload } from '../uploads/plan-upload.ts';
-import { UploadHold, type UploadServices } from '../uploads/upload-hold.ts';
+import { UploadHold } from '../uploads/upload-hold.ts';
+import type { UploadServices } from '../uploads/upload-services.ts';
 import type { DirectRequest } from './parse-request.ts';
 import { checkLayout } from './part-rules.ts';
 import { newDirectToken } from './token.ts';
@@ -40,7 +41,7 @@ export async function createDirectUpload(
   const hold = new UploadHold(services, id, raw);
   await hold.lock(raw.socket);
   try {
-    const upload = await createUpload(services, id, fields, (planned) =>
+    const { upload } = await createUpload(services, id, fields, (planned) =>
       direct.create(planned, { kind, partSize, tokenHash }),
     );
     services.hooks?.of(raw).postCreate(upload);

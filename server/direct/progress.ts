@@ -1,4 +1,4 @@
-import type { UploadServices } from '../uploads/upload-hold.ts';
+import type { UploadServices } from '../uploads/upload-services.ts';
 
 /** Looking costs two requests to the bucket. */
 const LOOK_EVERY_MS = 3_000;

@@ -5,7 +5,7 @@ import { HttpError } from '../errors.ts';
 import { checkOrigin } from '../plugins/check-origin.ts';
 import type { Cors } from '../plugins/cors.ts';
 import { clientKey } from '../policy/client-key.ts';
-import type { UploadServices } from '../uploads/upload-hold.ts';
+import type { UploadServices } from '../uploads/upload-services.ts';
 import { abortDirectUpload, completeDirectUpload } from './complete.ts';
 import { createDirectUpload, type DirectClient } from './create.ts';
 import {

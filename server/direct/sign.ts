@@ -6,7 +6,7 @@ import type {
   SignedRequest,
 } from '../../stores/direct-types.ts';
 import { HttpError } from '../errors.ts';
-import type { UploadServices } from '../uploads/upload-hold.ts';
+import type { UploadServices } from '../uploads/upload-services.ts';
 import { highestPart, lengthOfPart, totalBytes } from './part-rules.ts';
 
 export interface SignServices extends Pick<UploadServices, 'catalog' | 'policy'> {

@@ -1,6 +1,7 @@
 import type { FastifyBaseLogger } from 'fastify';
 import { isUploadMissing } from '../../stores/errors.ts';
-import { UploadHold, type UploadServices } from '../uploads/upload-hold.ts';
+import { UploadHold } from '../uploads/upload-hold.ts';
+import type { UploadServices } from '../uploads/upload-services.ts';
 
 /** Seconds between two looks for the object that a client was given a form for. What comes later, the sweep finds. */
 const LOOK_AFTER_S = [1, 1, 2, 4, 8, 15, 30, 60, 60, 120];

@@ -5,7 +5,7 @@ import { isUploadId } from '../../stores/upload-id.ts';
 import { HttpError } from '../errors.ts';
 import type { Cors } from '../plugins/cors.ts';
 import { assertServable, finishedOriginal, finishedRecord } from '../uploads/servable-record.ts';
-import type { UploadServices } from '../uploads/upload-hold.ts';
+import type { UploadServices } from '../uploads/upload-services.ts';
 import type { MediaAccess } from './media-access.ts';
 import { type MediaAddress, type MediaFields, parseMediaFields } from './media-address.ts';
 import { setEmbeddingHeaders } from './media-headers.ts';

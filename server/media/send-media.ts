@@ -4,7 +4,7 @@ import { isStoreError } from '../../stores/errors.ts';
 import type { PresignOptions, PreviewStore } from '../../stores/previews/types.ts';
 import type { OriginalReader } from '../../stores/types.ts';
 import { HttpError } from '../errors.ts';
-import type { UploadServices } from '../uploads/upload-hold.ts';
+import type { UploadServices } from '../uploads/upload-services.ts';
 import { contentDisposition } from './disposition.ts';
 import { addVary, cacheControl, type MediaCaching, redirectCacheControl } from './media-headers.ts';
 import { safetyHeaders, servedAs } from './original-answer.ts';

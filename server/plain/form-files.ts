@@ -1,7 +1,8 @@
 import type { NewUpload } from '../uploads/create-upload.ts';
 import { describeUpload, parseUploadMetadata } from '../uploads/metadata.ts';
 import { planUpload } from '../uploads/plan-upload.ts';
-import { UploadHold, type UploadServices } from '../uploads/upload-hold.ts';
+import { UploadHold } from '../uploads/upload-hold.ts';
+import type { UploadServices } from '../uploads/upload-services.ts';
 import type { FormPart } from './form-part.ts';
 import { PartBody } from './part-body.ts';
 import { metadataHeader } from './plain-metadata.ts';

@@ -2,7 +2,7 @@ import { type ErrorCode, type HttpError, toHttpError } from '../errors.ts';
 import { checkOrigin } from '../plugins/check-origin.ts';
 import type { Cors } from '../plugins/cors.ts';
 import type { Reply } from '../tus/reply.ts';
-import type { UploadServices } from '../uploads/upload-hold.ts';
+import type { UploadServices } from '../uploads/upload-services.ts';
 import type { PlainRequest } from './plain-request.ts';
 import { putUpload } from './put-upload.ts';
 import { receiveForm } from './receive-form.ts';

@@ -5,7 +5,8 @@ import type { NewUpload } from '../uploads/create-upload.ts';
 import { parseDigestField } from '../uploads/digest-fields.ts';
 import { describeUpload, parseUploadMetadata } from '../uploads/metadata.ts';
 import { planUpload } from '../uploads/plan-upload.ts';
-import { UploadHold, type UploadServices } from '../uploads/upload-hold.ts';
+import { UploadHold } from '../uploads/upload-hold.ts';
+import type { UploadServices } from '../uploads/upload-services.ts';
 import { metadataHeader } from './plain-metadata.ts';
 import { concludeFile, type PlainRequest, type StoredFile } from './plain-request.ts';
 

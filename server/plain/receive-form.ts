@@ -1,6 +1,6 @@
 import { HttpError } from '../errors.ts';
 import type { ActiveRequest } from '../uploads/active-requests.ts';
-import type { UploadServices } from '../uploads/upload-hold.ts';
+import type { UploadServices } from '../uploads/upload-services.ts';
 import { bodyChunks } from './body-chunks.ts';
 import { createFormFiles, type FormFiles } from './form-files.ts';
 import { boundaryOf, type FormPart, parseFormPart } from './form-part.ts';

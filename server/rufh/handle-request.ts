@@ -1,6 +1,6 @@
 import { HttpError } from '../errors.ts';
 import type { Reply } from '../tus/reply.ts';
-import type { UploadServices } from '../uploads/upload-hold.ts';
+import type { UploadServices } from '../uploads/upload-services.ts';
 import { problemReply } from './answer.ts';
 import { answerAppend } from './append.ts';
 import { answerCancellation } from './cancellation.ts';

@@ -9,7 +9,8 @@ import type { NewUpload } from '../uploads/create-upload.ts';
 import { agreeOnDigest, parseDigestField } from '../uploads/digest-fields.ts';
 import { describeUpload, parseUploadMetadata } from '../uploads/metadata.ts';
 import { planUpload } from '../uploads/plan-upload.ts';
-import { UploadHold, type UploadServices } from '../uploads/upload-hold.ts';
+import { UploadHold } from '../uploads/upload-hold.ts';
+import type { UploadServices } from '../uploads/upload-services.ts';
 import { readPartialConcat } from './final-request.ts';
 import type { StockContext, StockMethod, StockRequestPort, StockStore } from './stock-handlers.ts';
 import {

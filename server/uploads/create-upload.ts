@@ -1,4 +1,4 @@
-import type { UploadCatalog } from '../../stores/catalog/types.ts';
+import type { UploadCatalog, UploadRecord } from '../../stores/catalog/types.ts';
 import { isStoreError } from '../../stores/errors.ts';
 import { type Digest, StoredUpload } from '../../stores/stored-upload.ts';
 import type { UploadStore } from '../../stores/types.ts';
@@ -25,6 +25,12 @@ export interface NewUpload {
   client: string;
 }
 
+export interface CreatedUpload {
+  upload: StoredUpload;
+  /** As the catalog has it. */
+  record: UploadRecord;
+}
+
 export interface CreationServices {
   store: Pick<UploadStore, 'getUpload'>;
   catalog: UploadCatalog;
@@ -48,7 +54,7 @@ export async function createUpload(
   id: string,
   { client, isIdChosen = false, ...fields }: NewUpload,
   make: (planned: StoredUpload) => Promise<StoredUpload>,
-): Promise<StoredUpload> {
+): Promise<CreatedUpload> {
   const { catalog, policy, events } = services;
   policy.checkCreation(fields);
   if (isIdChosen && (await isTaken(services, id))) {
@@ -60,8 +66,9 @@ export async function createUpload(
   const owner = ownerOf(client, fields.concat);
   if (maxOpenUploads === undefined || owner === null) {
     const upload = await make(planned);
-    events.created(await catalog.create(recordOf(upload)));
-    return upload;
+    const record = await catalog.create(recordOf(upload));
+    events.created(record);
+    return { upload, record };
   }
 
   const reservation = { ...recordOf(planned), owner, expiresAtMs: planned.createdAtMs + RESERVATION_MS };
@@ -70,9 +77,10 @@ export async function createUpload(
   }
   try {
     const upload = await make(planned);
-    await catalog.update(id, { expiresAtMs: upload.expiresAtMs ?? null });
+    const { expiresAtMs = null } = upload;
+    await catalog.update(id, { expiresAtMs });
     events.created(reservation);
-    return upload;
+    return { upload, record: { ...reservation, expiresAtMs } };
   } catch (error) {
     // What failed is what the client is told; the sweep finds the record if it cannot be removed now.
     await catalog.remove(id).catch(() => {});

@@ -4,7 +4,8 @@ import type { Digest } from '../../stores/stored-upload.ts';
 import { HttpError } from '../errors.ts';
 import { agreeOnDigest, parseDigestField } from './digest-fields.ts';
 import { decodeDigest } from './metadata.ts';
-import { UploadHold, type UploadServices } from './upload-hold.ts';
+import { UploadHold } from './upload-hold.ts';
+import type { UploadServices } from './upload-services.ts';
 
 /**
  * `PATCH /uploads/:id`: the client says what the SHA-256 of the whole upload is, as `{"sha256": …}` or in a

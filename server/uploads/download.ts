@@ -4,7 +4,7 @@ import { isStoreError } from '../../stores/errors.ts';
 import { toHttpError } from '../errors.ts';
 import { sendOriginal } from '../media/send-original.ts';
 import { assertServable, finishedOriginal } from './servable-record.ts';
-import type { UploadServices } from './upload-hold.ts';
+import type { UploadServices } from './upload-services.ts';
 
 /**
  * `GET <base path>/:id`: the original, once it may be served. Not by @tus/server's handler, whose web stream of a

@@ -1,5 +1,5 @@
 import type { UploadRecord } from '../../stores/catalog/types.ts';
-import type { UploadServices } from './upload-hold.ts';
+import type { UploadServices } from './upload-services.ts';
 
 /**
  * What is known about an upload. One that the catalog has lost is looked for in the store.

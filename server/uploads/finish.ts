@@ -3,6 +3,7 @@ import { sniffMediaType } from '../../processors/sniff.ts';
 import {
   newUploadRecord,
   type UploadCatalog,
+  type UploadCounters,
   type UploadPatch,
   type UploadRecord,
   type UploadState,
@@ -21,6 +22,7 @@ import { CONCAT_REASONS } from './concat-records.ts';
 import { DIRECT_REASON } from './direct-records.ts';
 import { describeUpload, InvalidMetadataError, parseUploadMetadata } from './metadata.ts';
 import { readHead } from './read-head.ts';
+import { type BodyAccount, firstByteOf, recordBody } from './receive-body.ts';
 
 export interface FinisherOptions {
   store: UploadStore;
@@ -39,12 +41,16 @@ export interface FinisherOptions {
   now?: () => number;
 }
 
-/** What was seen of an upload while its bytes came in, where one process saw them. */
-export interface SeenBytes {
+/** What is known of an upload from receiving it, where one process did. */
+export interface SeenUpload {
   /** Lower-case hex, of all of it. */
   sha256?: string | undefined;
   /** The first SNIFFED_BYTES, or all there are. */
   head?: Buffer | undefined;
+  /** As the catalog has it, where that is known without asking it. */
+  record?: UploadRecord | undefined;
+  /** What the last body brought, where that is to be recorded with the finish. */
+  account?: BodyAccount | undefined;
 }
 
 export interface Finisher {
@@ -55,7 +61,7 @@ export interface Finisher {
    *
    * An upload that nothing is left to be done with is `ready` at once; any other is `received`, and a job takes it on.
    */
-  finishUpload(upload: StoredUpload, lock: UploadLock, seen?: SeenBytes): Promise<UploadRecord>;
+  finishUpload(upload: StoredUpload, lock: UploadLock, seen?: SeenUpload): Promise<UploadRecord>;
   /** The record of an upload that the store has; written anew when the catalog lost it. */
   ensureRecord(upload: StoredUpload): Promise<UploadRecord>;
   needsDigest(upload: Pick<StoredUpload, 'declaredDigest' | 'concat'>): boolean;
@@ -80,24 +86,39 @@ export function createFinisher(options: FinisherOptions): Finisher {
   async function finishUpload(
     upload: StoredUpload,
     lock: UploadLock,
-    seen: SeenBytes = {},
+    seen: SeenUpload = {},
   ): Promise<UploadRecord> {
-    const record = await ensureRecord(upload);
+    const { account } = seen;
+    try {
+      return await finishReceived(upload, lock, seen);
+    } catch (error) {
+      if (account !== undefined) await recordBody({ catalog, log }, upload, account);
+      throw error;
+    }
+  }
+
+  async function finishReceived(
+    upload: StoredUpload,
+    lock: UploadLock,
+    seen: SeenUpload,
+  ): Promise<UploadRecord> {
+    const record = seen.record ?? (await ensureRecord(upload));
     if (record.state !== 'receiving' && upload.isComplete) return record;
     if (isPartialUpload(upload.concat)) return finishPartial(upload, record, lock);
     await store.complete(upload, lock);
 
     const { patch, rejection } = await inspect(upload, record, seen);
+    const add = seen.account?.add;
     const isDone = rejection !== undefined || !plan.hasWork({ ...record, ...patch });
     const isAwaited = announcer.isAwaited(AWAITED);
     if (isDone && !isAwaited) {
-      const ended = await end(upload.id, 'receiving', rejection, patch);
+      const ended = await end(upload.id, 'receiving', rejection, patch, add);
       if (ended === undefined) return (await catalog.get(upload.id)) ?? record;
       meters.received(ended);
       tell(ended);
       return ended;
     }
-    const received = await catalog.transition(upload.id, 'receiving', 'received', patch);
+    const received = await catalog.transition(upload.id, 'receiving', 'received', patch, add);
     if (received === undefined) return (await catalog.get(upload.id)) ?? record;
     log.info({ uploadId: upload.id, size: upload.size, state: 'received' }, 'upload finished');
     meters.received(received);
@@ -113,7 +134,7 @@ export function createFinisher(options: FinisherOptions): Finisher {
   async function inspect(
     upload: StoredUpload,
     { contentType, media }: UploadRecord,
-    seen: SeenBytes,
+    seen: SeenUpload,
   ): Promise<{ patch: UploadPatch; rejection: Rejection | undefined }> {
     const { declaredDigest } = upload;
     const head = seen.head ?? (await neededHead(upload));
@@ -127,6 +148,7 @@ export function createFinisher(options: FinisherOptions): Finisher {
       receivedAtMs: now(),
       updatedAtMs: now(),
       expiresAtMs: null,
+      ...(seen.account === undefined ? {} : firstByteOf(seen.account)),
       // What a final upload had, while it was only planned.
       reasonCode: forbidden === undefined ? null : 'type_not_allowed',
       reason: forbidden ?? null,
@@ -150,10 +172,11 @@ export function createFinisher(options: FinisherOptions): Finisher {
     from: UploadState | readonly UploadState[],
     rejection: Rejection | undefined,
     patch: UploadPatch = {},
+    add: UploadCounters = {},
   ): Promise<UploadRecord | undefined> {
     const to = rejection === undefined ? 'ready' : 'rejected';
     const why = rejection === undefined ? {} : rejectedPatch(rejection, rejectedRetentionMs, now());
-    const ended = await catalog.transition(id, from, to, { ...patch, ...why });
+    const ended = await catalog.transition(id, from, to, { ...patch, ...why }, add);
     if (ended === undefined) return undefined;
     meters.ended(ended);
     const { size, declaredSha256: declared, sha256 } = ended;

@@ -15,7 +15,7 @@ import { declareDigest } from './declare-digest.ts';
 import { type DirectReports, parseDirectReport } from './direct-reports.ts';
 import { findRecord } from './find-record.ts';
 import { presentUpload } from './present-upload.ts';
-import type { UploadServices } from './upload-hold.ts';
+import type { UploadServices } from './upload-services.ts';
 
 export interface UploadRoutesOptions {
   services: UploadServices;

@@ -5,7 +5,8 @@ import { isStoreError } from '../../stores/errors.ts';
 import { HttpError } from '../errors.ts';
 import type { WorkPlan } from '../pipeline/work-plan.ts';
 import { recordOf } from './finish.ts';
-import { UploadHold, type UploadServices } from './upload-hold.ts';
+import { UploadHold } from './upload-hold.ts';
+import type { UploadServices } from './upload-services.ts';
 
 /**
  * The record of an upload whose bytes are all there, whatever became of it.

@@ -1,59 +1,25 @@
-import type { Hash } from 'node:crypto';
 import type { IncomingMessage } from 'node:http';
 import type { Readable } from 'node:stream';
-import type { FastifyBaseLogger } from 'fastify';
-import type { UploadCatalog, UploadRecord } from '../../stores/catalog/types.ts';
+import type { UploadRecord } from '../../stores/catalog/types.ts';
 import { isFinalUpload, isPartialUpload } from '../../stores/concat-kind.ts';
 import { isStoreError } from '../../stores/errors.ts';
-import type { Locker, UploadLock } from '../../stores/locker/types.ts';
-import type { PreviewStore } from '../../stores/previews/types.ts';
+import type { UploadLock } from '../../stores/locker/types.ts';
 import { type Digest, StoredUpload } from '../../stores/stored-upload.ts';
-import type { BodyChecksum, BodyEnd, OpenIntent, UploadStore } from '../../stores/types.ts';
+import type { BodyEnd, OpenIntent } from '../../stores/types.ts';
 import { type ErrorCode, HttpError } from '../errors.ts';
-import type { EventPublisher } from '../events/publisher.ts';
-import type { Announcer } from '../pipeline/announcer.ts';
-import type { Pipeline } from '../pipeline/pipeline.ts';
-import type { WorkPlan } from '../pipeline/work-plan.ts';
-import type { UploadPolicy } from '../policy/upload-policy.ts';
-import type { RequestHooks, TusdHooks } from '../tusd-hooks/tusd-hooks.ts';
-import type { ActiveRequest, ActiveRequests } from './active-requests.ts';
+import type { RequestHooks } from '../tusd-hooks/tusd-hooks.ts';
+import type { ActiveRequest } from './active-requests.ts';
 import { CONCAT_REASONS, isPartialRecord } from './concat-records.ts';
-import type { Concatenator, NewFinalUpload } from './concatenation.ts';
+import type { NewFinalUpload } from './concatenation.ts';
 import { createUpload, type NewUpload } from './create-upload.ts';
-import type { Finisher } from './finish.ts';
-import { extendHead, type FirstBytes } from './first-bytes.ts';
-import type { RunningDigests } from './running-digests.ts';
-
-export interface UploadServices {
-  store: UploadStore;
-  locker: Locker;
-  catalog: UploadCatalog;
-  finisher: Finisher;
-  concatenator: Concatenator;
-  digests: RunningDigests;
-  heads: FirstBytes;
-  previews: PreviewStore;
-  announcer: Announcer;
-  pipeline: Pick<Pipeline, 'resubmit'>;
-  plan: WorkPlan;
-  /** Digests are compared before the last request is answered: a wrong one is its answer. */
-  verifiesFirst: boolean;
-  active: ActiveRequests;
-  events: EventPublisher;
-  log: FastifyBaseLogger;
-  policy: UploadPolicy;
-  hooks: TusdHooks | undefined;
-  idleTimeoutMs: number;
-}
-
-export interface ReceiveOptions {
-  /** Most bytes that may be taken. */
-  limit: number;
-  /** Length of the body, where the request told it. */
-  expectedBytes: number | undefined;
-  /** All of the body or nothing, and only if it is right. */
-  checksum?: BodyChecksum | undefined;
-}
+import {
+  type BodyAccount,
+  type ReceivedBody,
+  type ReceiveOptions,
+  receiveBody,
+  recordBody,
+} from './receive-body.ts';
+import type { UploadServices } from './upload-services.ts';
 
 /**
  * Whether a full upload is finished on the way, as in tus, where all bytes are the end of it (default); or only by
@@ -92,8 +58,10 @@ export class UploadHold implements ActiveRequest {
   #lock: UploadLock | undefined;
   #upload: StoredUpload | undefined;
   #takenBytes = 0;
-  /** The first bytes of the upload, up to its offset, where this process has seen them. */
+  /** Of a full upload: its first bytes, where this request has seen all of them. */
   #head: Buffer | undefined;
+  /** The record of an upload that this request has made: nobody else knows of it yet. */
+  #created: UploadRecord | undefined;
   /** What this request's finish came to. */
   #finished: UploadRecord | undefined;
 
@@ -159,10 +127,11 @@ export class UploadHold implements ActiveRequest {
     { finishes = true }: FinishOption = {},
   ): Promise<StoredUpload> {
     const { store } = this.#services;
-    const upload = await createUpload(this.#services, this.id, fields, (planned) =>
+    const { upload, record } = await createUpload(this.#services, this.id, fields, (planned) =>
       store.create(planned, { followingBytes }),
     );
     this.#upload = upload;
+    this.#created = record;
     this.#hooks?.postCreate(upload);
     if (finishes) await this.conclude();
     return upload;
@@ -265,10 +234,16 @@ export class UploadHold implements ActiveRequest {
     const { active } = this.#services;
     active.add(this);
     try {
-      const end = await this.#appendWatched(body, options);
+      const { end, account } = await this.#receiveWatched(body, options);
+      const upload = this.#known();
       const isRefused = end === 'limit' || end === 'checksum_mismatch';
-      if (options.finishes === false || isRefused || !this.#known().isFull) return end;
-      await this.conclude();
+      const isLast = options.finishes !== false && !isRefused && upload.isFull;
+      // After a crash the sweep finds by its record that an upload is full. One that nobody was told of is made
+      // again by its client, and the record need not be written twice.
+      const isRecordedByFinish = isLast && this.#created !== undefined && !isPartialUpload(upload.concat);
+      if (!isRecordedByFinish) await recordBody(this.#services, upload, account);
+      if (!isLast) return end;
+      await this.conclude(isRecordedByFinish ? account : undefined);
       return 'end';
     } finally {
       active.remove(this);
@@ -280,15 +255,21 @@ export class UploadHold implements ActiveRequest {
     await this.#services.store.direct?.seal(this.#known(), this.#held());
   }
 
-  /** Finishes the upload if all of its bytes are there; does nothing otherwise, or when it is finished. */
-  async finish(): Promise<UploadRecord | undefined> {
+  /**
+   * Finishes the upload if all of its bytes are there; does nothing otherwise, or when it is finished.
+   *
+   * @param account what the last body brought, if that is not recorded yet
+   */
+  async finish(account?: BodyAccount): Promise<UploadRecord | undefined> {
     const { finisher, digests, heads } = this.#services;
     const upload = this.#known();
     if (!upload.isFull) return undefined;
     const hash = finisher.needsDigest(upload) ? digests.take(upload.id, upload.offset) : undefined;
     const head = this.#head ?? heads.take(upload.id, upload.offset);
-    const seen = { sha256: hash?.digest('hex'), head };
-    const isNews = this.#hooks !== undefined && !isFinished(await this.record());
+    const known = this.#created;
+    this.#created = undefined;
+    const isNews = this.#hooks !== undefined && !isFinished(known ?? (await this.record()));
+    const seen = { sha256: hash?.digest('hex'), head, record: known, account };
     this.#finished = await finisher.finishUpload(upload, this.#held(), seen);
     if (isNews) await this.#callFinishHooks(this.#finished);
     return this.#finished;
@@ -306,8 +287,8 @@ export class UploadHold implements ActiveRequest {
    *
    * @throws StoreError; HttpError type_not_allowed
    */
-  async conclude(): Promise<UploadRecord | undefined> {
-    const record = await this.finish();
+  async conclude(account?: BodyAccount): Promise<UploadRecord | undefined> {
+    const record = await this.finish(account);
     refuseForbiddenType(record);
     return record;
   }
@@ -360,7 +341,10 @@ export class UploadHold implements ActiveRequest {
   /** Takes back an upload that nobody was told of. */
   async discard(): Promise<void> {
     const { store, catalog, previews, events } = this.#services;
-    await store.removeUpload(this.id, this.#held());
+    await store.removeUpload(this.id, this.#held()).catch((error: unknown) => {
+      // Its store had left making it to a body that never came.
+      if (!isStoreError(error, 'upload_not_found')) throw error;
+    });
     if (this.#upload?.isFull === true) await previews.removeAll(this.id);
     await catalog.remove(this.id);
     if (!isPartialUpload(this.#upload?.concat)) events.discarded(this.id);
@@ -373,9 +357,9 @@ export class UploadHold implements ActiveRequest {
   }
 
   /** Throws HttpError upload_stopped, and the upload is gone, when a hook wants that before the end of the body. */
-  async #appendWatched(body: Readable, options: ReceiveOptions): Promise<BodyEnd> {
+  async #receiveWatched(body: Readable, options: ReceiveOptions): Promise<ReceivedBody> {
     const hooks = this.#hooks;
-    if (hooks === undefined) return this.#append(body, options);
+    if (hooks === undefined) return this.#receive(body, options);
     const upload = this.#known();
     let isStopped = false;
     const stopWatching = hooks.watch(
@@ -386,91 +370,33 @@ export class UploadHold implements ActiveRequest {
         this.release();
       },
     );
-    const end = await this.#append(body, options).finally(stopWatching);
-    if (!isStopped || end !== 'released') return end;
+    const received = await this.#receive(body, options).finally(stopWatching);
+    if (!isStopped || received.end !== 'released') return received;
+    await recordBody(this.#services, upload, received.account);
     await this.remove('Stopped by a hook.');
     hooks.postTerminate(upload);
     this.#upload = undefined;
     throw new HttpError('upload_stopped');
   }
 
-  async #append(body: Readable, { limit, expectedBytes, checksum }: ReceiveOptions): Promise<BodyEnd> {
-    const { store, finisher, digests, heads, active, idleTimeoutMs } = this.#services;
-    const upload = this.#known();
-    const startOffset = upload.offset;
-    const startedAtMs = Date.now();
-    const isResume = startOffset > 0 && !active.endedCleanly(upload.id, startOffset);
-    active.forget(upload.id);
-    let firstByteAtMs: number | undefined;
-    const hash: Hash | undefined = finisher.needsDigest(upload)
-      ? digests.take(upload.id, startOffset)
-      : undefined;
-    let head = isPartialUpload(upload.concat) ? undefined : heads.take(upload.id, startOffset);
+  async #receive(body: Readable, options: ReceiveOptions): Promise<ReceivedBody> {
+    const receiver = {
+      upload: this.#known(),
+      lock: this.#held(),
+      signal: this.signal,
+      onTaken: (bytes: number) => {
+        this.#takenBytes = bytes;
+      },
+    };
     this.#head = undefined;
-    const onChunk = (chunk: Buffer) => {
-      hash?.update(chunk);
-      if (head !== undefined) head = extendHead(head, chunk);
-    };
     try {
-      const result = await store.append(upload, body, {
-        limit,
-        signal: this.signal,
-        lock: this.#held(),
-        idleTimeoutMs,
-        expectedBytes,
-        checksum,
-        ...(hash === undefined && head === undefined ? {} : { onChunk }),
-        onProgress: (taken) => {
-          firstByteAtMs ??= Date.now();
-          this.#takenBytes = taken;
-        },
-      });
-      if (result.end === 'end' && !upload.isFull) active.noteCleanEnd(upload.id, result.offset);
-      // Else nobody knows which of the bytes that were seen are stored.
-      if (result.offset === startOffset + this.#takenBytes) {
-        if (hash !== undefined) digests.put(upload.id, result.offset, hash);
-        this.#keepHead(head);
-      }
-      return result.end;
+      const received = await receiveBody(this.#services, receiver, body, options);
+      this.#head = received.head;
+      return received;
     } finally {
-      await this.#recordRequest({ startOffset, startedAtMs, firstByteAtMs, isResume });
+      // By now the upload's offset says it.
+      this.#takenBytes = 0;
     }
-  }
-
-  #keepHead(head: Buffer | undefined): void {
-    const upload = this.#known();
-    if (upload.isFull) this.#head = head;
-    else if (head !== undefined) this.#services.heads.put(upload.id, head);
-  }
-
-  async #recordRequest(request: {
-    startOffset: number;
-    startedAtMs: number;
-    firstByteAtMs: number | undefined;
-    isResume: boolean;
-  }): Promise<void> {
-    const { catalog, log } = this.#services;
-    const upload = this.#known();
-    const receivedBytes = this.#takenBytes;
-    this.#takenBytes = 0;
-    const nowMs = Date.now();
-    const isFirst = request.startOffset === 0 && request.firstByteAtMs !== undefined;
-    const patch = {
-      offset: upload.offset,
-      updatedAtMs: nowMs,
-      expiresAtMs: upload.expiresAtMs ?? null,
-      ...(isFirst ? { firstByteAtMs: request.firstByteAtMs as number } : {}),
-    };
-    const add = {
-      receivedBytes,
-      requests: 1,
-      resumes: request.isResume ? 1 : 0,
-      receivingMs: nowMs - request.startedAtMs,
-    };
-    // An index of what the store knows better: bytes that are stored are acknowledged, with or without it.
-    await catalog.update(upload.id, patch, add).catch((error: unknown) => {
-      log.warn({ uploadId: upload.id, error }, 'recording progress failed');
-    });
   }
 
   #known(): StoredUpload {

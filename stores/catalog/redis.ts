@@ -107,10 +107,10 @@ ${readFileSync(new URL('./redis-indexes.lua', import.meta.url), 'utf8')}`;
       return { items, nextCursor: hasMore ? encodeCursor(last) : undefined };
     },
 
-    async transition(id, from, to, patch = {}) {
+    async transition(id, from, to, patch = {}, add = {}) {
       const states = typeof from === 'string' ? [from] : from;
       if (states.length === 0) return undefined;
-      const changes = changesOf(patch, {}, clock.now());
+      const changes = changesOf(patch, add, clock.now());
       changes.set.push('state', to);
       const reply = await change(id, states, changes);
       return reply === null ? undefined : parseRecord(reply);

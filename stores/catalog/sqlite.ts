@@ -147,10 +147,10 @@ export function openSqliteCatalog({
       return toPage(rows as unknown as UploadRow[], limit);
     },
 
-    async transition(id, from, to, patch = {}) {
+    async transition(id, from, to, patch = {}, add = {}) {
       const states = typeof from === 'string' ? [from] : from;
       if (states.length === 0) return undefined;
-      const { assignments, values } = assignmentsOf(patch, {}, clock.now());
+      const { assignments, values } = assignmentsOf(patch, add, clock.now());
       const sql = `UPDATE uploads SET "state" = ?, ${assignments}
         WHERE "id" = ? AND "state" IN (${states.map(() => '?').join()}) RETURNING ${COLUMN_LIST}`;
       const row = transaction.write(() => prepareRows(sql).get(to, ...values, id, ...states));

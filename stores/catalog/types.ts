@@ -102,12 +102,13 @@ export interface UploadCatalog {
   get(id: string): Promise<UploadRecord | undefined>;
   /** Newest first (createdAtMs, then id), 1 to 1000 a page. A cursor that we did not make throws a RangeError. */
   list(filter: UploadFilter, page: { limit: number; cursor?: string | undefined }): Promise<UploadPage>;
-  /** Compare-and-set on the state: undefined, and nothing changed, unless the state is one of `from`. */
+  /** Compare-and-set on the state: undefined, and nothing changed or added, unless the state is one of `from`. */
   transition(
     id: string,
     from: UploadState | readonly UploadState[],
     to: UploadState,
     patch?: UploadPatch,
+    add?: UploadCounters,
   ): Promise<UploadRecord | undefined>;
   /** Changes facts, not the state; adds to counters. Nothing happens for an unknown id. */
   update(id: string, patch: UploadPatch, add?: UploadCounters): Promise<void>;

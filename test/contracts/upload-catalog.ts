@@ -137,6 +137,23 @@ export function uploadCatalogContract(
       expect((await catalog.transition('upload', 'processing', 'processing'))?.state).toBe('processing');
     });
 
+    test('a transition adds to counters, and a lost one does not', async () => {
+      const catalog = await openCatalog();
+      await catalog.create(record('upload', { receivedBytes: 10, requests: 1 }));
+      const add = { receivedBytes: 5, requests: 1, receivingMs: 7 };
+      const moved = await catalog.transition('upload', 'receiving', 'ready', { offset: 15 }, add);
+      expect(moved).toMatchObject({
+        state: 'ready',
+        offset: 15,
+        receivedBytes: 15,
+        requests: 2,
+        receivingMs: 7,
+      });
+      expect(await catalog.transition('upload', 'receiving', 'ready', {}, add)).toBeUndefined();
+      expect(await catalog.get('upload')).toEqual(moved);
+      expect(await catalog.totals()).toMatchObject({ receivedBytes: 15, requests: 2 });
+    });
+
     test('every state can be entered and compared', async () => {
       const catalog = await openCatalog();
       await catalog.create(record('upload'));

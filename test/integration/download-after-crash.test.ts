@@ -2,7 +2,7 @@ import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { createUploadPolicy } from '../../server/policy/upload-policy.ts';
 import { sendUpload } from '../../server/uploads/download.ts';
 import { recordOf } from '../../server/uploads/finish.ts';
-import type { UploadServices } from '../../server/uploads/upload-hold.ts';
+import type { UploadServices } from '../../server/uploads/upload-services.ts';
 import { StoreError } from '../../stores/errors.ts';
 import type { StoredUpload } from '../../stores/stored-upload.ts';
 import { fetchRaw, type LoopbackServer, startLoopbackServer } from '../support/raw-http.ts';
