@@ -18,7 +18,7 @@ test('6 seeds of uploads that are finished while their server is killed: each en
 }, 240_000);
 
 test('3 seeds of the same over S3 and Redis, while API servers and workers are killed', async () => {
-  const redis = await startRedis();
+  const redis = await startRedis({ hasRunForLong: true });
   try {
     const createTopology = createS3Topology({ s3: inject('s3'), redis }, ['api', 'worker', 'worker']);
     await expectAllRight({ seeds: seedRange(1, 3), createTopology }, 'finish-s3');

@@ -4,7 +4,7 @@ import { describeFailure, runSeeds, seedRange } from './run-seeds.ts';
 import { createS3Topology } from './s3-topology.ts';
 
 test('8 seeds of two processes over S3 and Redis, killed, with failing S3 calls: every upload is byte-exact', async () => {
-  const redis = await startRedis();
+  const redis = await startRedis({ hasRunForLong: true });
   try {
     const results = await runSeeds({
       seeds: seedRange(1, 8),

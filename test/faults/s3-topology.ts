@@ -30,7 +30,7 @@ export interface S3Services {
 
 /** Starts a private S3 server and Redis for a campaign outside of Vitest. */
 export async function startS3Services(): Promise<S3Services & { stop(): Promise<void> }> {
-  const [ceph, redis] = await Promise.all([startCeph(), startRedis()]);
+  const [ceph, redis] = await Promise.all([startCeph(), startRedis({ hasRunForLong: true })]);
   return {
     s3: ceph,
     redis,

@@ -22,7 +22,7 @@ let here: RunningServer;
 let there: RunningServer;
 
 beforeAll(async () => {
-  redis = await startRedis();
+  redis = await startRedis({ hasRunForLong: true });
   const env = {
     LANDFALL_EXPIRATION: 'none',
     // A body of a quarter of it waits in memory; half of the spool is for larger ones.

@@ -28,9 +28,10 @@ let there: RunningServer;
 
 beforeAll(async () => {
   const s3 = inject('s3');
-  redis = await startRedis();
+  redis = await startRedis({ hasRunForLong: true });
   bucket = openTestBucket(s3);
-  const env = { ...s3Environment(s3, bucket), LANDFALL_REDIS_URL: redis.url };
+  // One that forgot everything is distrusted for the time to live of a lock.
+  const env = { ...s3Environment(s3, bucket), LANDFALL_REDIS_URL: redis.url, LANDFALL_LOCK_TTL: '2s' };
   [here, there] = await Promise.all([startServer({ env }), startServer({ env })]);
 });
 afterAll(async () => {

@@ -6,7 +6,7 @@ import https from 'node:https';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { ListMultipartUploadsCommand, ListPartsCommand } from '@aws-sdk/client-s3';
 import * as tus from 'tus-js-client';
-import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, inject, test } from 'vitest';
+import { afterAll, beforeAll, beforeEach, describe, expect, inject, test } from 'vitest';
 import { type Edge, startCaddy, startNginx } from '../support/edge.ts';
 import { freePort, type RedisServer, startRedis, until } from '../support/redis.ts';
 import { openTestBucket, type TestBucket } from '../support/s3-bucket.ts';
@@ -30,24 +30,27 @@ describe.each([
   let bucket: TestBucket;
   let edge: Edge;
   let ports: [number, number];
-  let servers: RunningServer[];
+  let servers: RunningServer[] = [];
 
   beforeAll(async () => {
-    redis = await startRedis();
+    bucket = openTestBucket(service);
+    redis = await startRedis({ hasRunForLong: true });
     ports = [await freePort(), await freePort()];
     edge = await startEdge(ports);
   });
   beforeEach(async () => {
-    bucket = openTestBucket(service);
-    servers = await Promise.all(ports.map((port) => startProcess(port)));
-    // The test before may have ended both: the proxy may still believe so.
-    await until(async () => (await send('GET', `${edge.origin}/health/live`)).status === 200);
-  });
-  afterEach(async () => {
-    for (const server of servers) await server.stop('SIGKILL');
-    await bucket.close();
+    // The test before may have ended some, or both: then the proxy may still believe so.
+    servers = await Promise.all(
+      ports.map((port, index) => {
+        const server = servers[index];
+        return server?.isRunning() ? server : startProcess(port);
+      }),
+    );
+    await until(async () => (await send('GET', `${edge.origin}/health/live`)).status === 200, 20_000);
   });
   afterAll(async () => {
+    for (const server of servers) await server.stop('SIGKILL');
+    await bucket?.close();
     await edge?.stop();
     await redis?.stop();
   });
@@ -349,7 +352,7 @@ describe.each([
     expect(
       (await send('PATCH', url, patchHeaders(1000), bytes.subarray(1000))).status,
     ).toBeGreaterThanOrEqual(502);
-    servers = [await startProcess(ports[1])];
+    servers[1] = await startProcess(ports[1]);
     await until(async () => (await send('HEAD', url)).status === 200, 20_000);
     expect(await offsetOf(url)).toBe(1000);
     expect((await send('PATCH', url, patchHeaders(1000), bytes.subarray(1000))).status).toBe(204);

@@ -18,7 +18,7 @@ let redis: RedisServer;
 let fleet: Fleet;
 
 beforeAll(async () => {
-  redis = await startRedis();
+  redis = await startRedis({ hasRunForLong: true });
   fleet = await startFleet({
     s3: inject('s3'),
     redis,

@@ -19,7 +19,7 @@ const UPLOADS = 6;
 let redis: RedisServer;
 
 beforeAll(async () => {
-  redis = await startRedis();
+  redis = await startRedis({ hasRunForLong: true });
 });
 
 afterAll(() => redis?.stop());

@@ -58,7 +58,7 @@ describe('a fleet over a bucket with objects in it', () => {
   const objects = new Map<string, Buffer>();
 
   beforeAll(async () => {
-    redis = await startRedis();
+    redis = await startRedis({ hasRunForLong: true });
     bucket = openTestBucket(service);
     const name = bucket.prefix.replace('/', '');
     env = {

@@ -90,7 +90,7 @@ it('tells what was received, made and delivered', async () => {
 });
 
 it('is of all processes on a port, whichever of them is asked', async () => {
-  const redis = await startRedis();
+  const redis = await startRedis({ hasRunForLong: true });
   const cluster = await startServer({
     env: {
       ...fleetSettings(inject('s3'), redis, 'metrics'),

@@ -208,7 +208,7 @@ describe('S3 and Redis', () => {
   let env: Record<string, string>;
   beforeAll(async () => {
     const s3 = inject('s3');
-    redis = await startRedis();
+    redis = await startRedis({ hasRunForLong: true });
     proxy = await startS3FaultProxy(s3.endpoint);
     env = {
       ...s3Environment(s3, { prefix: `parallel-${randomBytes(6).toString('hex')}/` }),

@@ -12,7 +12,7 @@ let redis: RedisServer;
 let bucket: TestBucket;
 
 beforeAll(async () => {
-  redis = await startRedis();
+  redis = await startRedis({ hasRunForLong: true });
   bucket = openTestBucket(s3);
 });
 afterAll(async () => {

@@ -19,7 +19,7 @@ let there: RunningServer;
 
 beforeAll(async () => {
   const s3 = inject('s3');
-  redis = await startRedis();
+  redis = await startRedis({ hasRunForLong: true });
   bucket = openTestBucket(s3);
   const env = {
     LANDFALL_S3_PREFIX: bucket.prefix,

@@ -9,6 +9,9 @@ import { endProcess, type RedisServer, startRedis, until } from '../support/redi
 import { createFleet, type LockerFleet } from '../support/redis-lockers.ts';
 
 const TTL_MS = 1_200;
+/** So long that nothing in a test waits for it: what comes sooner has not come by its end. */
+const LONG_TTL_MS = 60_000;
+const SOON_MS = 10_000;
 const never = new AbortController().signal;
 const ignore = (): void => {};
 
@@ -17,7 +20,7 @@ let fleet: LockerFleet;
 const holders: ChildProcess[] = [];
 
 beforeEach(async () => {
-  server = await startRedis();
+  server = await startRedis({ hasRunForLong: true });
   fleet = createFleet(server.url, { ttlMs: TTL_MS });
 });
 
@@ -29,9 +32,9 @@ afterEach(async () => {
 });
 
 /** Another process that holds the lock. */
-async function startHolder(id: string) {
+async function startHolder(id: string, ttlMs = TTL_MS) {
   const script = fileURLToPath(new URL('../support/redis-lock-holder.ts', import.meta.url));
-  const holder = spawn(process.execPath, [script, server.url, fleet.prefix, id, String(TTL_MS)], {
+  const holder = spawn(process.execPath, [script, server.url, fleet.prefix, id, String(ttlMs)], {
     stdio: ['ignore', 'pipe', 'inherit'],
   });
   holders.push(holder);
@@ -43,28 +46,24 @@ async function startHolder(id: string) {
 
 describe('redis locker: holders that die or stop', { timeout: 30_000 }, () => {
   test('another process is asked to release, and hands the lock over', async () => {
-    const { locker } = await fleet.add();
-    const { holder, words } = await startHolder('upload');
+    const { locker } = await fleet.add({ ttlMs: LONG_TTL_MS, timeoutMs: SOON_MS });
+    const { holder, words } = await startHolder('upload', LONG_TTL_MS);
     const lock = locker.newLock('upload');
     const held = lock.lock(never, ignore);
     await until(() => words.includes('asked'));
-    const askedAt = performance.now();
     holder.kill('SIGTERM');
     await held;
-    expect(performance.now() - askedAt).toBeLessThan(TTL_MS / 2);
     await lock.unlock();
   });
 
   test('the request to release comes at once, not with the next renewal', async () => {
-    const options = { ttlMs: 30_000, distrustMs: 0 };
+    const options = { ttlMs: LONG_TTL_MS, timeoutMs: SOON_MS };
     const { locker: one } = await fleet.add(options);
     const { locker: two } = await fleet.add(options);
     const holder = one.newLock('upload');
     await holder.lock(never, () => void holder.unlock());
-    const wantedAt = performance.now();
     const newcomer = two.newLock('upload');
     await newcomer.lock(never, ignore);
-    expect(performance.now() - wantedAt).toBeLessThan(5_000);
     await newcomer.unlock();
   });
 
@@ -78,7 +77,7 @@ describe('redis locker: holders that die or stop', { timeout: 30_000 }, () => {
     await lock.lock(never, ignore);
     const waitedMs = performance.now() - startedAt;
     expect(waitedMs).toBeGreaterThan(remainingMs - 50);
-    expect(waitedMs).toBeLessThan(remainingMs + 500);
+    expect(waitedMs).toBeLessThan(remainingMs + 3_000);
     await lock.unlock();
   });
 
@@ -116,13 +115,15 @@ describe('redis locker: holders that die or stop', { timeout: 30_000 }, () => {
     dead.newLock('upload').lock(never, ignore).catch(ignore);
     await until(async () => (await server.admin.zcard(`${fleet.prefix}:{upload}:waiters`)) === 1);
     await connection.close();
+    const listening = `${fleet.prefix}:locker:*`;
+    await until(async () => (await server.admin.pubsub('CHANNELS', listening)).length === 2);
     const next = two.newLock('upload');
     const held = next.lock(never, ignore);
     await until(async () => (await server.admin.zcard(`${fleet.prefix}:{upload}:waiters`)) === 2);
-    const releasedAt = performance.now();
     await holder.unlock();
+    // In the same moment, and not when the dead one has had its time.
+    expect(await server.admin.get(fleet.lockKey('upload'))).toBe(next.token);
     await held;
-    expect(performance.now() - releasedAt).toBeLessThan(TTL_MS / 2);
     await next.unlock();
   });
 
@@ -142,10 +143,9 @@ describe('redis locker: holders that die or stop', { timeout: 30_000 }, () => {
     await warm.lock(never, ignore);
     await warm.unlock();
     const order: number[] = [];
-    const deadline = performance.now() + 1_000;
     await Promise.all(
       lockers.map(async ({ locker }, index) => {
-        while (performance.now() < deadline) {
+        while (order.length < 60) {
           const lock = locker.newLock('upload');
           await lock.lock(never, ignore);
           order.push(index);
@@ -154,7 +154,6 @@ describe('redis locker: holders that die or stop', { timeout: 30_000 }, () => {
         }
       }),
     );
-    expect(order.length).toBeGreaterThan(20);
     const settled = order.slice(5, -5);
     for (let i = 0; i + 5 < settled.length; i++) {
       expect(new Set(settled.slice(i, i + 5)).size, `${settled}`).toBe(3);
@@ -162,8 +161,9 @@ describe('redis locker: holders that die or stop', { timeout: 30_000 }, () => {
   });
 
   test('close gives held locks back and ends the wait of others', async () => {
-    const { locker, connection } = await fleet.add();
-    const { locker: other } = await fleet.add();
+    const options = { ttlMs: LONG_TTL_MS, timeoutMs: SOON_MS };
+    const { locker, connection } = await fleet.add(options);
+    const { locker: other } = await fleet.add(options);
     const held = locker.newLock('upload');
     await held.lock(never, ignore);
     const waiting = [locker.newLock('upload'), locker.newLock('upload')].map((lock) =>
@@ -174,9 +174,7 @@ describe('redis locker: holders that die or stop', { timeout: 30_000 }, () => {
     await Promise.all(waiting);
     expect(held.lost.aborted).toBe(true);
     const next = other.newLock('upload');
-    const startedAt = performance.now();
     await next.lock(never, ignore);
-    expect(performance.now() - startedAt).toBeLessThan(TTL_MS / 2);
     await next.unlock();
     expect(await server.admin.keys(`${fleet.prefix}*`)).toEqual([]);
   });

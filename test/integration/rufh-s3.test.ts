@@ -18,7 +18,7 @@ let here: RunningServer;
 let there: RunningServer;
 
 beforeAll(async () => {
-  redis = await startRedis();
+  redis = await startRedis({ hasRunForLong: true });
   const env = {
     LANDFALL_EXPIRATION: 'none',
   };

@@ -6,6 +6,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { Redis } from 'ioredis';
+import { redisLockKeys } from '../../stores/locker/redis-lock-table.ts';
 
 /*
  * Real Redis servers for tests: Debian's `redis-server` on loopback, on a port that was free a moment ago, in a
@@ -19,6 +20,11 @@ export interface StartRedisOptions {
   tls?: RedisTls | undefined;
   /** Becomes --requirepass and --masterauth. */
   password?: string | undefined;
+  /**
+   * It grants locks at once, as one does that has been there for longer than their time to live. Default: a new one,
+   * which may have forgotten locks and is distrusted for so long (stores/locker/acquire.lua).
+   */
+  hasRunForLong?: boolean;
 }
 
 export interface RedisTls {
@@ -80,6 +86,10 @@ async function startOn(port: number, options: StartRedisOptions): Promise<RedisS
     retryStrategy: () => 50,
   });
   admin.on('error', () => {}); // servers come and go in these tests
+  if (options.hasRunForLong === true) {
+    const runId = /run_id:(\w+)/.exec(await admin.info('server'))?.[1];
+    await admin.set(redisLockKeys('').era, `${runId} 0`);
+  }
   const auth = options.password === undefined ? '' : `:${options.password}@`;
   let isStopped = false;
 
