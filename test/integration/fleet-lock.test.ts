@@ -19,7 +19,10 @@ let s3: S3FaultProxy;
 let fleet: Fleet;
 
 beforeAll(async () => {
-  [redis, s3] = await Promise.all([startRedis({ hasRunForLong: true }), startS3FaultProxy(inject('s3').endpoint)]);
+  [redis, s3] = await Promise.all([
+    startRedis({ hasRunForLong: true }),
+    startS3FaultProxy(inject('s3').endpoint),
+  ]);
   fleet = await startFleet({
     s3: { ...inject('s3'), endpoint: s3.endpoint },
     redis,

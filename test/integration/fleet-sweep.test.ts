@@ -18,7 +18,10 @@ let s3: S3FaultProxy;
 let fleet: Fleet | undefined;
 
 beforeEach(async () => {
-  [redis, s3] = await Promise.all([startRedis({ hasRunForLong: true }), startS3FaultProxy(inject('s3').endpoint)]);
+  [redis, s3] = await Promise.all([
+    startRedis({ hasRunForLong: true }),
+    startS3FaultProxy(inject('s3').endpoint),
+  ]);
 });
 
 afterEach(async () => {
