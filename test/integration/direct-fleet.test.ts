@@ -25,13 +25,14 @@ let redis: RedisServer;
 let bucket: TestBucket;
 let here: RunningServer;
 let there: RunningServer;
+let env: Record<string, string>;
 
 beforeAll(async () => {
   const s3 = inject('s3');
   redis = await startRedis({ hasRunForLong: true });
   bucket = openTestBucket(s3);
   // One that forgot everything is distrusted for the time to live of a lock.
-  const env = { ...s3Environment(s3, bucket), LANDFALL_REDIS_URL: redis.url, LANDFALL_LOCK_TTL: '2s' };
+  env = { ...s3Environment(s3, bucket), LANDFALL_REDIS_URL: redis.url, LANDFALL_LOCK_TTL: '2s' };
   [here, there] = await Promise.all([startServer({ env }), startServer({ env })]);
 });
 afterAll(async () => {
@@ -104,7 +105,6 @@ it('Redis loses everything on the way: the upload goes on', async () => {
 });
 
 it('a small file is found by the other process when the one that gave the form is gone', async () => {
-  const env = { ...s3Environment(inject('s3'), bucket), LANDFALL_REDIS_URL: redis.url };
   const third = await startServer({ env: { ...env, LANDFALL_SWEEP_INTERVAL: '300ms' } });
   const { body } = await call<FormAnswer>(third, 'GET', '/params?filename=a');
   await third.stop('SIGKILL');

@@ -125,7 +125,7 @@ describe('over S3 and Redis', () => {
   let servers: RunningServer[];
   let home: CliHome;
   beforeAll(async () => {
-    redis = await startRedis();
+    redis = await startRedis({ hasRunForLong: true });
     const env = fleetSettings(
       inject('s3'),
       redis,
