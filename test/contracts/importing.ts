@@ -1,12 +1,11 @@
 import { randomBytes } from 'node:crypto';
-import { Writable } from 'node:stream';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { isStoreError } from '../../stores/errors.ts';
 import type { ImportingStore, ImportOutcome, ImportSource } from '../../stores/import-types.ts';
-import { StoredUpload } from '../../stores/stored-upload.ts';
+import type { StoredUpload } from '../../stores/stored-upload.ts';
 import type { UploadStore } from '../../stores/types.ts';
-import { newUploadId } from '../../stores/upload-id.ts';
 import { freeLock } from '../support/memory-lock.ts';
+import { newUpload, readOriginal, readRange } from '../support/stored-uploads.ts';
 
 export interface ImportingHarness {
   store: UploadStore;
@@ -77,7 +76,7 @@ export function importingContract(
       const bytes = randomBytes(10_000);
       const { id } = await adoptNew(await harness.put('range.bin', bytes));
       const reader = await store.openOriginal(id);
-      expect((await collect(reader, 5000, 5999)).equals(bytes.subarray(5000, 6000))).toBe(true);
+      expect((await readRange(reader, 5000, 5999)).equals(bytes.subarray(5000, 6000))).toBe(true);
       expect(reader.etag).toMatch(/^[\x21\x23-\x7e]+$/);
       await reader.close();
     });
@@ -171,15 +170,7 @@ export function importingContract(
         const names = [];
         for (const each of ['x.bin', 'deep/er/y.bin', 'deep/z'])
           names.push(await fresh.put(each, randomBytes(7)));
-        const ours = new StoredUpload({
-          id: newUploadId(),
-          size: 5,
-          offset: 0,
-          rawMetadata: undefined,
-          createdAtMs: Date.now(),
-          isComplete: false,
-        });
-        await fresh.store.create(ours);
+        const ours = await fresh.store.create(newUpload());
         const sources: ImportSource[] = [];
         for await (const source of importingOf(fresh.store).list(fresh.where)) sources.push(source);
         expect(sources.map((source) => source.name).sort()).toEqual(names.sort());
@@ -210,29 +201,4 @@ function metadataOf(upload: StoredUpload): Record<string, string> {
   return Object.fromEntries(
     pairs.map(([key, value]) => [key, Buffer.from(value ?? '', 'base64').toString()]),
   );
-}
-
-async function readOriginal(store: UploadStore, id: string): Promise<Buffer> {
-  const reader = await store.openOriginal(id);
-  try {
-    return reader.size === 0 ? Buffer.alloc(0) : await collect(reader, 0, reader.size - 1);
-  } finally {
-    await reader.close();
-  }
-}
-
-async function collect(
-  reader: Awaited<ReturnType<UploadStore['openOriginal']>>,
-  start: number,
-  end: number,
-): Promise<Buffer> {
-  const chunks: Buffer[] = [];
-  const target = new Writable({
-    write(chunk: Buffer, _encoding, done) {
-      chunks.push(Buffer.from(chunk));
-      done();
-    },
-  });
-  await reader.send(target, start, end);
-  return Buffer.concat(chunks);
 }

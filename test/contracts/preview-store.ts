@@ -2,11 +2,11 @@ import { createHash, randomBytes } from 'node:crypto';
 import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { Writable } from 'node:stream';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { isStoreError } from '../../stores/errors.ts';
 import type { PreviewFile, PreviewStore } from '../../stores/previews/types.ts';
 import { newUploadId } from '../../stores/upload-id.ts';
+import { readRange } from '../support/stored-uploads.ts';
 
 export interface PreviewStoreHarness {
   store: PreviewStore;
@@ -57,10 +57,12 @@ export function previewStoreContract(name: string, makeHarness: () => Promise<Pr
         expect(reader.size).toBe(size);
         expect(reader.etag).toMatch(/^[\x21\x23-\x7e]+$/);
         expect(Math.abs(reader.modifiedAtMs - Date.now())).toBeLessThan(60_000);
-        expect((await read(reader, 0, size - 1)).equals(bytes)).toBe(true);
+        expect((await readRange(reader, 0, size - 1)).equals(bytes)).toBe(true);
         const middle = Math.floor(size / 2);
-        expect((await read(reader, middle, middle)).equals(bytes.subarray(middle, middle + 1))).toBe(true);
-        expect((await read(reader, middle, size - 1)).equals(bytes.subarray(middle))).toBe(true);
+        expect((await readRange(reader, middle, middle)).equals(bytes.subarray(middle, middle + 1))).toBe(
+          true,
+        );
+        expect((await readRange(reader, middle, size - 1)).equals(bytes.subarray(middle))).toBe(true);
         await reader.close();
       }
     });
@@ -87,7 +89,7 @@ export function previewStoreContract(name: string, makeHarness: () => Promise<Pr
       await Promise.all([store.put(id, file, path), store.put(id, file, path)]);
       await store.put(id, file, path);
       const reader = await store.open(id, file.name);
-      expect((await read(reader, 0, 4999)).equals(bytes)).toBe(true);
+      expect((await readRange(reader, 0, 4999)).equals(bytes)).toBe(true);
       await reader.close();
       expect(await harness.storedNames(id)).toEqual([file.name]);
     });
@@ -98,7 +100,7 @@ export function previewStoreContract(name: string, makeHarness: () => Promise<Pr
       await store.put(id, file, path);
       await writeFile(path, randomBytes(5000));
       const reader = await store.open(id, file.name);
-      expect((await read(reader, 0, 4999)).equals(bytes)).toBe(true);
+      expect((await readRange(reader, 0, 4999)).equals(bytes)).toBe(true);
       await reader.close();
     });
 
@@ -191,16 +193,4 @@ export function previewStoreContract(name: string, makeHarness: () => Promise<Pr
       await expect(store.open(id, 'preview-00.webp')).rejects.toSatisfy(isNotFound);
     });
   });
-}
-
-async function read(reader: Awaited<ReturnType<PreviewStore['open']>>, start: number, end: number) {
-  const chunks: Buffer[] = [];
-  const target = new Writable({
-    write(chunk: Buffer, _encoding, done) {
-      chunks.push(Buffer.from(chunk));
-      done();
-    },
-  });
-  await reader.send(target, start, end);
-  return Buffer.concat(chunks);
 }

@@ -1,11 +1,11 @@
 import { createHash, randomBytes } from 'node:crypto';
-import { PassThrough, Readable, Writable } from 'node:stream';
+import { PassThrough, Readable } from 'node:stream';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { isStoreError } from '../../stores/errors.ts';
-import { StoredUpload } from '../../stores/stored-upload.ts';
+import type { StoredUpload, StoredUploadFields } from '../../stores/stored-upload.ts';
 import type { AppendOptions, BodyChecksum, CreateOptions, UploadStore } from '../../stores/types.ts';
-import { newUploadId } from '../../stores/upload-id.ts';
 import { freeLock } from '../support/memory-lock.ts';
+import { appendOptions, newUpload, readOriginal, readRange } from '../support/stored-uploads.ts';
 
 export interface UploadStoreHarness {
   store: UploadStore;
@@ -41,22 +41,8 @@ export function uploadStoreContract(
     });
     afterAll(() => harness.close());
 
-    const create = (
-      fields: Partial<ConstructorParameters<typeof StoredUpload>[0]> = {},
-      options?: CreateOptions,
-    ) =>
-      store.create(
-        new StoredUpload({
-          id: newUploadId(),
-          size: 10,
-          offset: 0,
-          rawMetadata: undefined,
-          createdAtMs: Date.now(),
-          isComplete: false,
-          ...fields,
-        }),
-        options,
-      );
+    const create = (fields: Partial<StoredUploadFields> = {}, options?: CreateOptions) =>
+      store.create(newUpload({ size: 10, ...fields }), options);
 
     it('gives back what was created, from another process too', async () => {
       const rawMetadata = 'filename d29ybGQ=,empty,constructor eA==,binary //79';
@@ -78,8 +64,8 @@ export function uploadStoreContract(
       expect(upload.isFull).toBe(true);
       await store.complete(upload, freeLock());
       expect(upload.isComplete).toBe(true);
-      expectSameBytes(await readAll(store, upload.id), content);
-      expectSameBytes(await readAll(await harness.reopen(), upload.id), content);
+      expectSameBytes(await readOriginal(store, upload.id), content);
+      expectSameBytes(await readOriginal(await harness.reopen(), upload.id), content);
     });
 
     it.each(interestingSizes)(
@@ -101,7 +87,7 @@ export function uploadStoreContract(
         const upload = await store.openUpload(id, { for: 'read' }, freeLock());
         expect(upload.isFull).toBe(true);
         await store.complete(upload, freeLock());
-        expectSameBytes(await readAll(store, id), content);
+        expectSameBytes(await readOriginal(store, id), content);
       },
     );
 
@@ -115,7 +101,7 @@ export function uploadStoreContract(
       expect(again).toMatchObject({ offset: 1000, size: 1000, isComplete: true });
       await other.complete(again, freeLock());
       await store.complete(upload, freeLock());
-      expectSameBytes(await readAll(store, upload.id), content);
+      expectSameBytes(await readOriginal(store, upload.id), content);
     });
 
     it('keeps every byte that arrived when the client goes away', async () => {
@@ -142,7 +128,7 @@ export function uploadStoreContract(
       const again = await store.openUpload(upload.id, { for: 'write', requestOffset: 200_000 }, freeLock());
       await append(store, again, [content.subarray(200_000)]);
       await store.complete(again, freeLock());
-      expectSameBytes(await readAll(store, upload.id), content);
+      expectSameBytes(await readOriginal(store, upload.id), content);
     });
 
     it('ends a body that sends nothing for too long, and keeps what came', async () => {
@@ -182,7 +168,7 @@ export function uploadStoreContract(
         expect(result).toEqual({ offset: size + 5, end: 'end' });
         expect(seen.digest('hex')).toBe(createHash('sha256').update(content).digest('hex'));
         await store.complete(upload, freeLock());
-        expectSameBytes(await readAll(store, upload.id), Buffer.concat([Buffer.from('12345'), content]));
+        expectSameBytes(await readOriginal(store, upload.id), Buffer.concat([Buffer.from('12345'), content]));
       });
 
       it.each([0, 1, ...interestingSizes])(
@@ -231,7 +217,10 @@ export function uploadStoreContract(
           const again = await append(store, upload, [content], { checksum: sha1Of(content) });
           expect(again).toEqual({ offset: size + 5, end: 'end' });
           await store.complete(upload, freeLock());
-          expectSameBytes(await readAll(store, upload.id), Buffer.concat([Buffer.from('12345'), content]));
+          expectSameBytes(
+            await readOriginal(store, upload.id),
+            Buffer.concat([Buffer.from('12345'), content]),
+          );
         },
       );
 
@@ -337,7 +326,7 @@ export function uploadStoreContract(
       );
       await append(other, same, [Buffer.from('678')]);
       await other.complete(same, freeLock());
-      expect((await readAll(store, upload.id)).toString()).toBe('12345678');
+      expect((await readOriginal(store, upload.id)).toString()).toBe('12345678');
     });
 
     it('finishes a deferred upload whose length is declared when all bytes are there', async () => {
@@ -347,7 +336,7 @@ export function uploadStoreContract(
       await store.declareLength(again, 5, freeLock());
       expect(again.isFull).toBe(true);
       await store.complete(again, freeLock());
-      expect((await readAll(store, upload.id)).toString()).toBe('12345');
+      expect((await readOriginal(store, upload.id)).toString()).toBe('12345');
     });
 
     it('keeps a digest that is declared later', async () => {
@@ -372,15 +361,11 @@ export function uploadStoreContract(
 
       const planned = (partials: readonly StoredUpload[]) =>
         concatenation().plan(
-          new StoredUpload({
-            id: newUploadId(),
+          newUpload({
             size: partials.reduce((sum, { size = 0 }) => sum + size, 0),
-            offset: 0,
             rawMetadata: 'filename d2hvbGU=',
             concat: 'final;as it came',
             partialIds: partials.map(({ id }) => id),
-            createdAtMs: Date.now(),
-            isComplete: false,
           }),
           partials,
         );
@@ -411,8 +396,8 @@ export function uploadStoreContract(
         });
         await store.complete(final, freeLock());
         const whole = Buffer.concat(contents);
-        expectSameBytes(await readAll(store, final.id), whole);
-        expectSameBytes(await readAll(await harness.reopen(), final.id), whole);
+        expectSameBytes(await readOriginal(store, final.id), whole);
+        expectSameBytes(await readOriginal(await harness.reopen(), final.id), whole);
         expect(progress).toEqual(progress.toSorted((a, b) => a - b));
         expect(await (await harness.reopen()).getUpload(final.id)).toMatchObject({
           size: whole.length,
@@ -426,7 +411,7 @@ export function uploadStoreContract(
           expect(await store.getUpload(id)).toMatchObject({ size, offset: size, isComplete: true });
           await store.removeUpload(id, freeLock());
         }
-        expectSameBytes(await readAll(store, final.id), whole);
+        expectSameBytes(await readOriginal(store, final.id), whole);
       });
 
       it('uses a partial upload more than once, in one final upload and in two', async () => {
@@ -436,8 +421,8 @@ export function uploadStoreContract(
         const two = await planned([first, first]);
         await finish(one);
         await finish(two);
-        expectSameBytes(await readAll(store, one.id), Buffer.concat([a, b, a]));
-        expectSameBytes(await readAll(store, two.id), Buffer.concat([a, a]));
+        expectSameBytes(await readOriginal(store, one.id), Buffer.concat([a, b, a]));
+        expectSameBytes(await readOriginal(store, two.id), Buffer.concat([a, a]));
       });
 
       it('is not full before it is put together, and goes on from any step, in another process', async () => {
@@ -470,10 +455,10 @@ export function uploadStoreContract(
         const last = await harness.reopen();
         const final = await last.openUpload(id, { for: 'read' }, freeLock());
         await finish(final, last);
-        expectSameBytes(await readAll(store, id), Buffer.concat(contents));
+        expectSameBytes(await readOriginal(store, id), Buffer.concat(contents));
         // Whoever comes late changes nothing.
         await finish(await store.openUpload(id, { for: 'read' }, freeLock()));
-        expectSameBytes(await readAll(store, id), Buffer.concat(contents));
+        expectSameBytes(await readOriginal(store, id), Buffer.concat(contents));
       });
 
       it('says so when a partial upload is not there any more, and the others stay', async () => {
@@ -550,9 +535,7 @@ export function uploadStoreContract(
           [10, 70_000],
           [0, 99_999],
         ] as const) {
-          const { sink, received } = collector();
-          await reader.send(sink, start, end);
-          expectSameBytes(received(), content.subarray(start, end + 1));
+          expectSameBytes(await readRange(reader, start, end), content.subarray(start, end + 1));
         }
       } finally {
         await reader.close();
@@ -599,20 +582,10 @@ export function uploadStoreContract(
         isStoreError(error, 'upload_gone'),
       );
       expect((await store.getUpload(finished.id)).expiresAtMs).toBeUndefined();
-      expect((await readAll(store, finished.id)).toString()).toBe('12345');
+      expect((await readOriginal(store, finished.id)).toString()).toBe('12345');
       await store.removeUpload(unfinished.id, freeLock());
     });
   });
-}
-
-function appendOptions(options: Partial<AppendOptions> = {}): AppendOptions {
-  return {
-    limit: Number.MAX_SAFE_INTEGER,
-    signal: new AbortController().signal,
-    lock: freeLock(),
-    idleTimeoutMs: 0,
-    ...options,
-  };
 }
 
 function append(
@@ -641,27 +614,4 @@ function slices(content: Buffer, length: number): Buffer[] {
 function expectSameBytes(actual: Buffer, expected: Buffer): void {
   expect(actual.length).toBe(expected.length);
   if (!actual.equals(expected)) expect(actual.findIndex((byte, index) => byte !== expected[index])).toBe(-1);
-}
-
-function collector(): { sink: Writable; received: () => Buffer } {
-  const chunks: Buffer[] = [];
-  const sink = new Writable({
-    write(chunk: Buffer, _encoding, done) {
-      // The store may reuse its buffers once the write is done.
-      chunks.push(Buffer.from(chunk));
-      done();
-    },
-  });
-  return { sink, received: () => Buffer.concat(chunks) };
-}
-
-async function readAll(store: UploadStore, id: string): Promise<Buffer> {
-  const reader = await store.openOriginal(id);
-  try {
-    const { sink, received } = collector();
-    if (reader.size > 0) await reader.send(sink, 0, reader.size - 1);
-    return received();
-  } finally {
-    await reader.close();
-  }
 }

@@ -6,13 +6,13 @@ import { CreateBucketCommand, HeadObjectCommand } from '@aws-sdk/client-s3';
 import { afterAll, expect, inject, it } from 'vitest';
 import { openS3Previews } from '../../stores/previews/s3.ts';
 import type { PreviewStore } from '../../stores/previews/types.ts';
-import { StoredUpload } from '../../stores/stored-upload.ts';
 import { newUploadId } from '../../stores/upload-id.ts';
 import { previewStoreContract } from '../contracts/preview-store.ts';
 import { startMediaApp } from '../support/media-app.ts';
 import { openTestBucket } from '../support/s3-bucket.ts';
 import { s3Environment, setKeysOfProcess } from '../support/s3-environment.ts';
 import { startS3FaultProxy } from '../support/s3-fault-proxy.ts';
+import { newUpload } from '../support/stored-uploads.ts';
 import { request } from '../support/tus.ts';
 
 const service = inject('s3');
@@ -149,17 +149,7 @@ it('signs a URL that serves the bytes under the headers that were asked for, unt
 
 it('shares a bucket and a prefix with uploads: neither takes the others for its own', async () => {
   const store = bucket.openStore();
-  const id = newUploadId();
-  await store.create(
-    new StoredUpload({
-      id,
-      size: 5,
-      offset: 0,
-      rawMetadata: undefined,
-      createdAtMs: Date.now(),
-      isComplete: false,
-    }),
-  );
+  const { id } = await store.create(newUpload());
   const other = newUploadId();
   const name = await putNew(other, randomBytes(10));
   const uploads: string[] = [];

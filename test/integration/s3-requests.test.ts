@@ -1,14 +1,13 @@
 import { randomBytes } from 'node:crypto';
-import { Readable } from 'node:stream';
 import { GetObjectCommand, HeadObjectCommand } from '@aws-sdk/client-s3';
 import { afterAll, beforeAll, beforeEach, describe, expect, inject, it } from 'vitest';
 import { createMemoryPartListCache } from '../../stores/s3/part-list-cache.ts';
 import type { S3StoreOptions, S3UploadStore } from '../../stores/s3/s3-store.ts';
-import { StoredUpload } from '../../stores/stored-upload.ts';
-import { newUploadId } from '../../stores/upload-id.ts';
+import type { StoredUpload } from '../../stores/stored-upload.ts';
 import { freeLock } from '../support/memory-lock.ts';
 import { openTestBucket, type TestBucket } from '../support/s3-bucket.ts';
 import { type S3FaultProxy, startS3FaultProxy } from '../support/s3-fault-proxy.ts';
+import { appendBytes, newUpload } from '../support/stored-uploads.ts';
 
 const MIB = 1024 * 1024;
 
@@ -37,7 +36,7 @@ describe('requests to S3', () => {
   it.each([5 * MIB - 1, 5 * MIB])('needs at most 2 per chunk of %i bytes in one process', async (chunk) => {
     const store = openStore();
     const content = randomBytes(40 * MIB);
-    const upload = await create(store, content.length);
+    const upload = await store.create(newUpload({ size: content.length }));
     const counts: number[] = [];
     for (let offset = 0; offset < content.length; offset += chunk) {
       proxy.calls.length = 0;
@@ -55,7 +54,7 @@ describe('requests to S3', () => {
     const stores = [openStore({ cache }), openStore({ cache })] as const;
     const content = randomBytes(40 * MIB);
     const chunk = 5 * MIB - 1;
-    const upload = await create(stores[0], content.length);
+    const upload = await stores[0].create(newUpload({ size: content.length }));
     const counts: number[] = [];
     for (let offset = 0, turn = 0; offset < content.length; offset += chunk, turn += 1) {
       proxy.calls.length = 0;
@@ -74,7 +73,7 @@ describe('requests to S3', () => {
   it('answers a HEAD with at most 3', async () => {
     for (const size of [20 * MIB, undefined]) {
       const store = openStore();
-      const upload = await create(store, size);
+      const upload = await store.create(newUpload({ size }));
       await append(store, upload, randomBytes(9 * MIB));
       proxy.calls.length = 0;
       expect((await openStore().getUpload(upload.id)).offset).toBe(9 * MIB);
@@ -85,7 +84,7 @@ describe('requests to S3', () => {
   it('sends one big body as parts, once, and nothing besides', async () => {
     const store = openStore();
     const content = randomBytes(64 * MIB);
-    const upload = await create(store, content.length);
+    const upload = await store.create(newUpload({ size: content.length }));
     await append(store, upload, content);
     await store.complete(upload, freeLock());
     const sent = proxy.calls.reduce((sum, { bodyBytes }) => sum + bodyBytes, 0);
@@ -105,7 +104,7 @@ describe('requests to S3', () => {
     // Not every server honours these: what counts is that they are asked for.
     proxy.fault = ({ operation }) =>
       operation === 'CreateMultipartUpload' ? { kind: 'status', status: 403, when: 'before' } : undefined;
-    const upload = await create(store, 6 * MIB);
+    const upload = await store.create(newUpload({ size: 6 * MIB }));
     await append(store, upload, randomBytes(6 * MIB)).catch(() => undefined);
     const info = proxy.calls.find(({ operation }) => operation === 'PutObject');
     expect(info?.headers['x-amz-server-side-encryption']).toBe('AES256');
@@ -121,7 +120,7 @@ describe('requests to S3', () => {
   it('names the key of a KMS', async () => {
     const store = openStore({ sse: 'aws:kms', sseKmsKeyId: 'key-1' });
     proxy.fault = () => ({ kind: 'status', status: 403, when: 'before' });
-    await create(store, 1).catch(() => undefined);
+    await store.create(newUpload({ size: 1 })).catch(() => undefined);
     expect(proxy.calls[0]?.headers).toMatchObject({
       'x-amz-server-side-encryption': 'aws:kms',
       'x-amz-server-side-encryption-aws-kms-key-id': 'key-1',
@@ -136,7 +135,7 @@ describe('requests to S3', () => {
     ] as const) {
       proxy.calls.length = 0;
       const store = openStore({ unsignedPayload });
-      const upload = await create(store, 3 * MIB);
+      const upload = await store.create(newUpload({ size: 3 * MIB }));
       await append(store, upload, randomBytes(3 * MIB));
       const part = proxy.calls.find(({ operation }) => operation === 'UploadPart');
       expect(part?.headers['x-amz-content-sha256'] === 'UNSIGNED-PAYLOAD').toBe(isUnsigned);
@@ -152,7 +151,7 @@ describe('requests to S3', () => {
       .join(',');
     for (const size of [10, 0]) {
       const store = openStore();
-      const upload = await create(store, size, rawMetadata);
+      const upload = await store.create(newUpload({ size, rawMetadata }));
       if (size > 0) await append(store, upload, randomBytes(size));
       await store.complete(upload, freeLock());
       const head = await bucket.client.send(
@@ -174,19 +173,6 @@ describe('requests to S3', () => {
   }
 });
 
-function create(store: S3UploadStore, size: number | undefined, rawMetadata?: string): Promise<StoredUpload> {
-  return store.create(
-    new StoredUpload({
-      id: newUploadId(),
-      size,
-      offset: 0,
-      rawMetadata,
-      createdAtMs: Date.now(),
-      isComplete: false,
-    }),
-  );
-}
-
 async function patch(store: S3UploadStore, id: string, offset: number, bytes: Buffer): Promise<void> {
   const upload = await store.openUpload(id, { for: 'write', requestOffset: offset }, freeLock());
   expect(upload.offset).toBe(offset);
@@ -196,14 +182,5 @@ async function patch(store: S3UploadStore, id: string, offset: number, bytes: Bu
 }
 
 function append(store: S3UploadStore, upload: StoredUpload, bytes: Buffer) {
-  const chunks: Buffer[] = [];
-  for (let start = 0; start < bytes.length; start += 65_536)
-    chunks.push(bytes.subarray(start, start + 65_536));
-  return store.append(upload, Readable.from(chunks), {
-    limit: Number.MAX_SAFE_INTEGER,
-    signal: new AbortController().signal,
-    lock: freeLock(),
-    idleTimeoutMs: 0,
-    expectedBytes: bytes.length,
-  });
+  return appendBytes(store, upload, bytes, { expectedBytes: bytes.length });
 }

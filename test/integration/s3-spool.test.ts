@@ -2,17 +2,15 @@ import { randomBytes } from 'node:crypto';
 import { mkdtemp, readdir, rm, utimes, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { PassThrough, Readable } from 'node:stream';
+import { PassThrough } from 'node:stream';
 import { GetObjectCommand } from '@aws-sdk/client-s3';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, inject, it } from 'vitest';
 import { isStoreError } from '../../stores/errors.ts';
-import { createS3Store, type S3UploadStore } from '../../stores/s3/s3-store.ts';
-import { StoredUpload } from '../../stores/stored-upload.ts';
-import type { AppendOptions } from '../../stores/types.ts';
-import { newUploadId } from '../../stores/upload-id.ts';
+import { createS3Store } from '../../stores/s3/s3-store.ts';
 import { freeLock } from '../support/memory-lock.ts';
 import { openTestBucket, type TestBucket } from '../support/s3-bucket.ts';
 import { failing, type S3FaultProxy, startS3FaultProxy } from '../support/s3-fault-proxy.ts';
+import { appendBytes, appendOptions, newUpload } from '../support/stored-uploads.ts';
 
 const MIB = 1024 * 1024;
 const PART = 5 * MIB;
@@ -50,7 +48,7 @@ describe('the spool', () => {
 
   it('stores what goes through it exactly, by changing processes and failing calls', async () => {
     const content = randomBytes(3 * PART + 1234);
-    const { id } = await create(openStore(), content.length);
+    const { id } = await openStore().create(newUpload({ size: content.length }));
     let offset = 0;
     for (const end of [1000, PART - 1, PART + 5, 2 * PART + 70_000, content.length]) {
       const store = openStore();
@@ -61,7 +59,7 @@ describe('the spool', () => {
         { kind: 'reset', when: 'after' },
         1,
       );
-      await append(store, upload, content.subarray(offset, end));
+      await appendBytes(store, upload, content.subarray(offset, end));
       offset = end;
       if (upload.isFull) await store.complete(upload, freeLock());
       await store.close();
@@ -75,11 +73,11 @@ describe('the spool', () => {
 
   it('keeps what came when the client goes away', async () => {
     const store = openStore();
-    const upload = await create(store, 2 * PART);
+    const upload = await store.create(newUpload({ size: 2 * PART }));
     const body = new PassThrough({ highWaterMark: MIB });
     body.write(randomBytes(300_000));
     setTimeout(() => body.destroy(new Error('aborted')), 50);
-    expect(await store.append(upload, body, options())).toEqual({ offset: 300_000, end: 'cut' });
+    expect(await store.append(upload, body, appendOptions())).toEqual({ offset: 300_000, end: 'cut' });
     expect((await openStore().getUpload(upload.id)).offset).toBe(300_000);
   });
 
@@ -100,39 +98,10 @@ describe('the spool', () => {
 
   it('is needed for such parts: without one the upload is refused, and nothing is stored', async () => {
     const store = bucket.openStore({ bufferBudgetBytes: 8 * MIB });
-    const upload = await create(store, 2 * PART);
-    await expect(append(store, upload, randomBytes(100))).rejects.toSatisfy((error) =>
+    const upload = await store.create(newUpload({ size: 2 * PART }));
+    await expect(appendBytes(store, upload, randomBytes(100))).rejects.toSatisfy((error) =>
       isStoreError(error, 'storage_full'),
     );
     expect((await store.getUpload(upload.id)).offset).toBe(0);
   });
 });
-
-function create(store: S3UploadStore, size: number): Promise<StoredUpload> {
-  return store.create(
-    new StoredUpload({
-      id: newUploadId(),
-      size,
-      offset: 0,
-      rawMetadata: undefined,
-      createdAtMs: Date.now(),
-      isComplete: false,
-    }),
-  );
-}
-
-function options(): AppendOptions {
-  return {
-    limit: Number.MAX_SAFE_INTEGER,
-    signal: new AbortController().signal,
-    lock: freeLock(),
-    idleTimeoutMs: 0,
-  };
-}
-
-function append(store: S3UploadStore, upload: StoredUpload, bytes: Buffer) {
-  const chunks: Buffer[] = [];
-  for (let start = 0; start < bytes.length; start += 65_536)
-    chunks.push(bytes.subarray(start, start + 65_536));
-  return store.append(upload, Readable.from(chunks), options());
-}

@@ -1,7 +1,7 @@
 import { createHash, randomBytes } from 'node:crypto';
 import { readdir } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
-import { PassThrough, Readable } from 'node:stream';
+import { PassThrough } from 'node:stream';
 import {
   AbortMultipartUploadCommand,
   CreateMultipartUploadCommand,
@@ -13,12 +13,12 @@ import { systemEnvironment } from '../../stores/environment.ts';
 import { isStoreError } from '../../stores/errors.ts';
 import { createMemoryPartListCache } from '../../stores/s3/part-list-cache.ts';
 import type { S3StoreOptions, S3UploadStore } from '../../stores/s3/s3-store.ts';
-import { StoredUpload } from '../../stores/stored-upload.ts';
-import type { AppendOptions } from '../../stores/types.ts';
+import type { StoredUpload } from '../../stores/stored-upload.ts';
 import { newUploadId } from '../../stores/upload-id.ts';
 import { freeLock } from '../support/memory-lock.ts';
 import { openTestBucket, type TestBucket } from '../support/s3-bucket.ts';
 import { failing, type S3FaultProxy, startS3FaultProxy } from '../support/s3-fault-proxy.ts';
+import { appendBytes, appendOptions, newUpload } from '../support/stored-uploads.ts';
 
 /*
  * The ten ways in which the stock S3 store loses or corrupts uploads (the table in docs/durability.md), each as a
@@ -59,13 +59,13 @@ describe('the table of stock failures', () => {
   it('row 1: a part that fails while later ones land is a hole, not an offset', async () => {
     const store = openStore();
     const content = randomBytes(5 * PART);
-    const upload = await create(store, content.length);
+    const upload = await store.create(newUpload({ size: content.length }));
     proxy.fault = failing(({ operation, partNumber }) => operation === 'UploadPart' && partNumber === 2, {
       kind: 'status',
       status: 500,
       when: 'before',
     });
-    await expect(append(store, upload, content)).rejects.toSatisfy((error) =>
+    await expect(appendBytes(store, upload, content)).rejects.toSatisfy((error) =>
       isStoreError(error, 'store_unavailable'),
     );
     const landed = proxy.calls.filter(
@@ -81,8 +81,8 @@ describe('the table of stock failures', () => {
   it('row 2: the tail stays until its bytes are stored again', async () => {
     const content = randomBytes(2 * PART);
     const store = openStore({ cache: createMemoryPartListCache() });
-    const upload = await create(store, content.length);
-    await append(store, upload, content.subarray(0, PART - 1000));
+    const upload = await store.create(newUpload({ size: content.length }));
+    await appendBytes(store, upload, content.subarray(0, PART - 1000));
     expect((await store.getUpload(upload.id)).offset).toBe(PART - 1000);
     for (const fault of [
       { kind: 'status', status: 503, when: 'before' },
@@ -97,7 +97,7 @@ describe('the table of stock failures', () => {
         freeLock(),
       );
       proxy.fault = failing(({ operation }) => operation === 'UploadPart', fault);
-      await append(other, again, content.subarray(PART - 1000)).catch(() => undefined);
+      await appendBytes(other, again, content.subarray(PART - 1000)).catch(() => undefined);
       proxy.fault = undefined;
       expect((await openStore().getUpload(upload.id)).offset).toBeGreaterThanOrEqual(PART - 1000);
       if ((await openStore().getUpload(upload.id)).offset !== PART - 1000) break;
@@ -109,9 +109,9 @@ describe('the table of stock failures', () => {
   it('row 2: a tail that a part covers is never spliced in, even when its deletion failed', async () => {
     const content = randomBytes(PART + 5000);
     const store = openStore();
-    const upload = await create(store, content.length);
+    const upload = await store.create(newUpload({ size: content.length }));
     for (const end of [1000, 3000, PART + 2000]) {
-      await append(store, upload, content.subarray(upload.offset, end));
+      await appendBytes(store, upload, content.subarray(upload.offset, end));
     }
     proxy.fault = failing(({ operation }) => operation.startsWith('DeleteObject'), {
       kind: 'reset',
@@ -128,8 +128,8 @@ describe('the table of stock failures', () => {
   it('row 3: a missing multipart upload without an original is not "finished"', async () => {
     const content = randomBytes(PART + 10);
     const store = openStore();
-    const upload = await create(store, content.length);
-    await append(store, upload, content.subarray(0, PART));
+    const upload = await store.create(newUpload({ size: content.length }));
+    await appendBytes(store, upload, content.subarray(0, PART));
     const Key = bucket.prefix + upload.id;
     await bucket.client.send(
       new AbortMultipartUploadCommand({
@@ -155,8 +155,8 @@ describe('the table of stock failures', () => {
   ] as const)('row 4: completion survives $kind $when on every Complete', async (fault) => {
     const content = randomBytes(PART + 10);
     const store = openStore();
-    const upload = await create(store, content.length);
-    await append(store, upload, content);
+    const upload = await store.create(newUpload({ size: content.length }));
+    await appendBytes(store, upload, content);
     proxy.fault = failing(({ operation }) => operation === 'CompleteMultipartUpload', fault);
     const outcome = await store.complete(upload, freeLock()).then(
       () => 'complete',
@@ -176,8 +176,8 @@ describe('the table of stock failures', () => {
   it('row 5: a full upload whose request died before completion is found by a listing', async () => {
     const content = randomBytes(1000);
     const store = openStore();
-    const upload = await create(store, content.length);
-    await append(store, upload, content);
+    const upload = await store.create(newUpload({ size: content.length }));
+    await appendBytes(store, upload, content);
     const found: StoredUpload[] = [];
     const other = openStore();
     for await (const listed of other.listUploads()) if (listed.id === upload.id) found.push(listed);
@@ -196,11 +196,11 @@ describe('the table of stock failures', () => {
     await bucket.client.send(new CreateMultipartUploadCommand({ Bucket: service.bucket, Key: strangerKey }));
     const foreignObject = `${bucket.prefix}${newUploadId()}.tail.txt`;
     await bucket.client.send(new PutObjectCommand({ Bucket: service.bucket, Key: foreignObject, Body: 'x' }));
-    const old = await create(store, 100);
-    await append(store, old, randomBytes(50));
+    const old = await store.create(newUpload({ size: 100 }));
+    await appendBytes(store, old, randomBytes(50));
     passedMs = DAY_MS / 2;
-    const running = await create(store, 100);
-    await append(store, running, randomBytes(50));
+    const running = await store.create(newUpload({ size: 100 }));
+    await appendBytes(store, running, randomBytes(50));
     passedMs = DAY_MS + 60_000;
     expect(await store.deleteExpired()).toBe(1);
     const keys = (await bucket.keys()).filter((key) => key.startsWith(old.id));
@@ -220,11 +220,11 @@ describe('the table of stock failures', () => {
 
   it('row 7: deleting a finished upload removes the object, and an unfinished one its tail', async () => {
     const store = openStore();
-    const finished = await create(store, PART + 1);
-    await append(store, finished, randomBytes(PART + 1));
+    const finished = await store.create(newUpload({ size: PART + 1 }));
+    await appendBytes(store, finished, randomBytes(PART + 1));
     await store.complete(finished, freeLock());
-    const unfinished = await create(store, 100);
-    await append(store, unfinished, randomBytes(50));
+    const unfinished = await store.create(newUpload({ size: 100 }));
+    await appendBytes(store, unfinished, randomBytes(50));
     for (const { id } of [finished, unfinished]) {
       await store.removeUpload(id, freeLock());
       expect((await bucket.keys()).filter((key) => key.startsWith(id))).toEqual([`${id}.info`]);
@@ -236,8 +236,8 @@ describe('the table of stock failures', () => {
   it('row 7: a deletion that was interrupted at any call is finished by the next', async () => {
     for (const operation of ['PutObject', 'AbortMultipartUpload', 'DeleteObject', 'ListObjects']) {
       const store = openStore();
-      const upload = await create(store, 100);
-      await append(store, upload, randomBytes(50));
+      const upload = await store.create(newUpload({ size: 100 }));
+      await appendBytes(store, upload, randomBytes(50));
       proxy.fault = failing((call) => call.operation === operation, { kind: 'reset', when: 'before' });
       await expect(store.removeUpload(upload.id, freeLock())).rejects.toSatisfy((error) =>
         isStoreError(error, 'store_unavailable'),
@@ -254,18 +254,18 @@ describe('the table of stock failures', () => {
   it('row 8: a length that one process learns is known to the others', async () => {
     const content = randomBytes(PART + 20);
     const [first, second] = [openStore(), openStore()];
-    const upload = await create(first, undefined);
-    await append(first, upload, content.subarray(0, 10));
+    const upload = await first.create(newUpload({ size: undefined }));
+    await appendBytes(first, upload, content.subarray(0, 10));
     // The second process reads, and caches, the upload while its length is not known…
     const early = await second.openUpload(upload.id, { for: 'write', requestOffset: 10 }, freeLock());
-    await append(second, early, content.subarray(10, 20));
+    await appendBytes(second, early, content.subarray(10, 20));
     // …the first learns it…
     const mine = await first.openUpload(upload.id, { for: 'write', requestOffset: 20 }, freeLock());
     await first.declareLength(mine, content.length, freeLock());
     // …and the second gets the rest.
     const rest = await second.openUpload(upload.id, { for: 'write', requestOffset: 20 }, freeLock());
     expect(rest.size).toBe(content.length);
-    await append(second, rest, content.subarray(20));
+    await appendBytes(second, rest, content.subarray(20));
     expect(rest.isFull).toBe(true);
     await second.complete(rest, freeLock());
     expect(await sha256(bucket, upload.id)).toBe(digest(content));
@@ -279,12 +279,14 @@ describe('the table of stock failures', () => {
     const contents = Array.from({ length: 8 }, () => randomBytes(2 * PART + 100));
     let inFlight = 0;
     let mostInFlight = 0;
-    const uploads = await Promise.all(contents.map((content) => create(store, content.length)));
+    const uploads = await Promise.all(
+      contents.map((content) => store.create(newUpload({ size: content.length }))),
+    );
     const watch = setInterval(() => {
       inFlight = store.bufferedBytes;
       mostInFlight = Math.max(mostInFlight, inFlight);
     }, 5);
-    await Promise.all(uploads.map((upload, index) => append(store, upload, contents[index] as Buffer)));
+    await Promise.all(uploads.map((upload, index) => appendBytes(store, upload, contents[index] as Buffer)));
     clearInterval(watch);
     expect(mostInFlight).toBeGreaterThan(0);
     expect(mostInFlight).toBeLessThanOrEqual(budgetBytes);
@@ -301,9 +303,11 @@ describe('the table of stock failures', () => {
     const store = openStore({ bufferBudgetBytes: 4 * PART });
     const contents = Array.from({ length: 5 }, () => randomBytes(PART + 200));
     const bodies = contents.map(() => new PassThrough());
-    const uploads = await Promise.all(contents.map((content) => create(store, content.length)));
+    const uploads = await Promise.all(
+      contents.map((content) => store.create(newUpload({ size: content.length }))),
+    );
     const appends = uploads.map((upload, index) =>
-      store.append(upload, bodies[index] as PassThrough, options()),
+      store.append(upload, bodies[index] as PassThrough, appendOptions()),
     );
     // Four stall with half a part; the fifth could not even begin.
     for (const [index, body] of bodies.entries())
@@ -327,13 +331,16 @@ describe('the table of stock failures', () => {
       Array.from({ length: 4 }, async () => {
         const body = new PassThrough();
         body.write(randomBytes(1000));
-        return { body, done: store.append(await create(store, 2 * PART), body, options()) };
+        return {
+          body,
+          done: store.append(await store.create(newUpload({ size: 2 * PART })), body, appendOptions()),
+        };
       }),
     );
-    const late = await create(store, 2 * PART);
+    const late = await store.create(newUpload({ size: 2 * PART }));
     const body = new PassThrough();
     body.write(randomBytes(1000));
-    const waiting = store.append(late, body, options({ signal: release.signal }));
+    const waiting = store.append(late, body, appendOptions({ signal: release.signal }));
     release.abort();
     expect(await waiting).toEqual({ offset: 0, end: 'released' });
     for (const holder of holders) {
@@ -362,41 +369,11 @@ function digest(bytes: Buffer): string {
   return createHash('sha256').update(bytes).digest('hex');
 }
 
-function create(store: S3UploadStore, size: number | undefined): Promise<StoredUpload> {
-  return store.create(
-    new StoredUpload({
-      id: newUploadId(),
-      size,
-      offset: 0,
-      rawMetadata: undefined,
-      createdAtMs: Date.now(),
-      isComplete: false,
-    }),
-  );
-}
-
-function options(overrides: Partial<AppendOptions> = {}): AppendOptions {
-  return {
-    limit: Number.MAX_SAFE_INTEGER,
-    signal: new AbortController().signal,
-    lock: freeLock(),
-    idleTimeoutMs: 0,
-    ...overrides,
-  };
-}
-
-function append(store: S3UploadStore, upload: StoredUpload, bytes: Buffer) {
-  const chunks: Buffer[] = [];
-  for (let start = 0; start < bytes.length; start += 65_536)
-    chunks.push(bytes.subarray(start, start + 65_536));
-  return store.append(upload, Readable.from(chunks), options());
-}
-
 /** What a client does after a failure: asks for the offset, sends the rest, and the server completes. */
 async function resume(store: S3UploadStore, id: string, content: Buffer): Promise<void> {
   const { offset } = await store.getUpload(id);
   const upload = await store.openUpload(id, { for: 'write', requestOffset: offset }, freeLock());
-  await append(store, upload, content.subarray(offset));
+  await appendBytes(store, upload, content.subarray(offset));
   expect(upload.isFull).toBe(true);
   await store.complete(upload, freeLock());
   expect(upload.isComplete).toBe(true);

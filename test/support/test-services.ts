@@ -1,7 +1,6 @@
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { Readable } from 'node:stream';
 import { type Logger, pino } from 'pino';
 import { createProcessorHost, type ProcessorHost } from '../../processors/host.ts';
 import { type Backend, openBackend } from '../../server/backend.ts';
@@ -10,9 +9,9 @@ import type { Listener } from '../../server/pipeline/announcer.ts';
 import { createServices, type Services } from '../../server/services.ts';
 import type { UploadRecord } from '../../stores/catalog/types.ts';
 import type { Job } from '../../stores/queue/types.ts';
-import { StoredUpload } from '../../stores/stored-upload.ts';
-import { newUploadId } from '../../stores/upload-id.ts';
+import type { StoredUpload } from '../../stores/stored-upload.ts';
 import { freeLock } from './memory-lock.ts';
+import { appendBytes, newUpload } from './stored-uploads.ts';
 
 export interface LogLine {
   level: number;
@@ -67,23 +66,8 @@ export async function openTestServices({
   const { store, catalog } = backend;
 
   async function storeUpload(content: Buffer, fields: Partial<StoredUpload> = {}): Promise<StoredUpload> {
-    const upload = await store.create(
-      new StoredUpload({
-        id: newUploadId(),
-        size: content.length,
-        offset: 0,
-        rawMetadata: undefined,
-        createdAtMs: Date.now(),
-        isComplete: false,
-        ...fields,
-      }),
-    );
-    await store.append(upload, Readable.from([Buffer.from(content)]), {
-      limit: content.length,
-      signal: new AbortController().signal,
-      lock: freeLock(),
-      idleTimeoutMs: 0,
-    });
+    const upload = await store.create(newUpload({ size: content.length, ...fields }));
+    await appendBytes(store, upload, Buffer.from(content));
     return upload;
   }
 

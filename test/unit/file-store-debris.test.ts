@@ -1,13 +1,11 @@
 import { mkdtemp, readdir, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { Readable } from 'node:stream';
 import { afterEach, beforeEach, expect, test } from 'vitest';
 import { isStoreError } from '../../stores/errors.ts';
 import { FileUploadStore } from '../../stores/file/file-store.ts';
-import { StoredUpload } from '../../stores/stored-upload.ts';
 import { newUploadId } from '../../stores/upload-id.ts';
-import { freeLock } from '../support/memory-lock.ts';
+import { appendBytes, newUpload } from '../support/stored-uploads.ts';
 
 /* What crashes and full disks leave behind in the directory, and that it can be told from damage. */
 
@@ -22,17 +20,6 @@ beforeEach(async () => {
 afterEach(async () => {
   await rm(directory, { recursive: true, force: true });
 });
-
-function newUpload(id = newUploadId()): StoredUpload {
-  return new StoredUpload({
-    id,
-    size: 5,
-    offset: 0,
-    rawMetadata: undefined,
-    createdAtMs: Date.now(),
-    isComplete: false,
-  });
-}
 
 async function problemsFound(): Promise<Record<string, string>> {
   const problems: Record<string, string> = {};
@@ -76,14 +63,11 @@ test('removing takes what a half-done change of the info has left', async () => 
 
 test('a creation that meets the files of another one changes nothing', async () => {
   const upload = await store.create(newUpload());
-  await store.append(upload, Readable.from([Buffer.from('12345')]), {
-    limit: 5,
-    signal: new AbortController().signal,
-    lock: freeLock(),
-    idleTimeoutMs: 0,
-  });
+  await appendBytes(store, upload, Buffer.from('12345'));
 
-  await expect(store.create(newUpload(upload.id))).rejects.toMatchObject({ code: 'store_unavailable' });
+  await expect(store.create(newUpload({ id: upload.id }))).rejects.toMatchObject({
+    code: 'store_unavailable',
+  });
   expect(await store.getUpload(upload.id)).toMatchObject({ offset: 5, size: 5 });
 });
 

@@ -1,8 +1,8 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { afterEach, beforeEach, expect, test } from 'vitest';
 import { newUploadRecord } from '../../stores/catalog/types.ts';
-import { StoredUpload } from '../../stores/stored-upload.ts';
-import { newUploadId } from '../../stores/upload-id.ts';
+import type { StoredUpload } from '../../stores/stored-upload.ts';
+import { newUpload } from '../support/stored-uploads.ts';
 import { openTestServices, type TestServices } from '../support/test-services.ts';
 
 let services: TestServices;
@@ -10,17 +10,6 @@ beforeEach(async () => {
   services = await openTestServices();
 });
 afterEach(() => services.close());
-
-function newUpload(): StoredUpload {
-  return new StoredUpload({
-    id: newUploadId(),
-    size: 5,
-    offset: 0,
-    rawMetadata: undefined,
-    createdAtMs: Date.now(),
-    isComplete: false,
-  });
-}
 
 /** Holds the lock as a request that creates an upload does; says whether it was asked to let go. */
 async function holdLock(id: string) {
