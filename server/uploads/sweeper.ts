@@ -1,31 +1,17 @@
-import type { FastifyBaseLogger } from 'fastify';
-import type { UploadCatalog } from '../../stores/catalog/types.ts';
-import type { Locker } from '../../stores/locker/types.ts';
-import type { UploadStore } from '../../stores/types.ts';
-import type { Announcer } from '../pipeline/announcer.ts';
 import type { PipelineSweep } from '../pipeline/sweep.ts';
-import type { Concatenator } from './concatenation.ts';
-import type { Finisher } from './finish.ts';
 import { createReconciliation } from './reconcile.ts';
 import { createSweep, type SweepCounts } from './sweep.ts';
-import { createUnattendedUploads } from './unattended-uploads.ts';
+import { createUnattendedUploads, type UnattendedUploadsOptions } from './unattended-uploads.ts';
 
 /** A process that dies while it reconciles holds others up for this long. */
 const RECONCILE_CLAIM_MS = 10 * 60 * 1000;
 /** The catalog is compared with the store at least this often, whatever seems to be right. */
 const RECONCILE_INTERVAL_MS = 24 * 3600 * 1000;
 
-export interface SweeperOptions {
-  store: UploadStore;
-  locker: Locker;
-  catalog: UploadCatalog;
-  finisher: Finisher;
-  concatenator: Concatenator;
-  announcer: Announcer;
+export interface SweeperOptions extends Omit<UnattendedUploadsOptions, 'now' | 'signal'> {
   pipelineSweep: PipelineSweep;
   /** Other processes may be at work on what this one finds waiting when it starts. */
   isShared: boolean;
-  log: FastifyBaseLogger;
   intervalMs: number;
   now?: () => number;
 }
