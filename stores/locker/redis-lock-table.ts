@@ -34,6 +34,8 @@ export interface RedisLockKeys {
   lock(id: string): string;
   waiters(id: string): string;
   era: string;
+  /** In a Cluster, of the node that has this tag (stores/redis/types.ts). */
+  nodeEra(tag: string): string;
   /** A locker's id follows. */
   channelPrefix: string;
 }
@@ -44,6 +46,7 @@ export function redisLockKeys(prefix: string): RedisLockKeys {
     lock: (id) => `${prefix}:{${id}}:lock`,
     waiters: (id) => `${prefix}:{${id}}:waiters`,
     era: 'landfall:lock-era',
+    nodeEra: (tag) => `landfall:lock-era:{${tag}}`,
     channelPrefix: `${prefix}:locker:`,
   };
 }

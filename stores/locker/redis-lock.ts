@@ -159,6 +159,7 @@ export class RedisLock implements RedisUploadLock {
     const { redis, scripts, keys, ttlMs, timeoutMs, distrustMs } = this.#table;
     const lockKeys = [keys.lock(this.#id), keys.waiters(this.#id)];
     if (!redis.isCluster) lockKeys.push(keys.era);
+    const nodeTag = redis.cluster?.tagBeside(keys.lock(this.#id));
     this.#isWoken = false;
     this.#isAcquiring = true;
     const sentAt = instantOf(this.#table);
@@ -170,6 +171,7 @@ export class RedisLock implements RedisUploadLock {
         keys.channelPrefix,
         timeoutMs + DEAD_WAITER_SLACK_MS,
         distrustMs,
+        nodeTag === undefined ? '' : keys.nodeEra(nodeTag),
       ]);
     } finally {
       this.#isAcquiring = false;

@@ -9,7 +9,8 @@ import type { Locker } from './types.ts';
 /*
  * Locks that many processes share, in Redis. Written there, per upload and only while it is locked or wanted:
  * `<prefix>:{<id>}:lock`, the holder's random token with a time to live, and `<prefix>:{<id>}:waiters`, who queues
- * for it. `landfall:lock-era` says since when this server may be believed (see acquire.lua).
+ * for it. `landfall:lock-era` says since when this server may be believed (see acquire.lua); in a Cluster each node has
+ * one, `landfall:lock-era:{<tag>}`.
  *
  * Taking a free lock is one round trip, giving it back another. Who finds it taken queues up in Redis; the script
  * sends the holder's process a request to release it, and the release hands it to the first in the queue and tells
@@ -88,14 +89,20 @@ export function createRedisLocker(options: RedisLockerOptions): RedisLocker {
   const unsubscribe = subscriber.subscribe(table.keys.channelPrefix + lockerId, onMessage, onResumed);
 
   /**
-   * Takes a lock that nobody wants, so that a Redis which has to be distrusted for a while begins with that now and
-   * not at the first upload, and so that it knows our scripts. No upload's id has a dot.
+   * Takes a lock that nobody wants (of each node), so that a Redis which has to be distrusted for a while begins with
+   * that now and not at the first upload, and so that it knows our scripts. No upload's id has a dot.
    */
   async function warmUp(): Promise<void> {
-    const lock = new RedisLock(table, `warm-up.${lockerId}`);
-    await lock.lock(new AbortController().signal, () => {}).catch(() => {});
-    await lock.unlock();
+    const ids = redis.cluster?.tags() ?? [`warm-up.${lockerId}`];
+    await Promise.all(
+      ids.map(async (id) => {
+        const lock = new RedisLock(table, id);
+        await lock.lock(new AbortController().signal, () => {}).catch(() => {});
+        await lock.unlock();
+      }),
+    );
   }
+  const stopWatching = redis.cluster?.onChange(() => void warmUp());
 
   return {
     newLock: (id) => new RedisLock(table, id),
@@ -108,6 +115,7 @@ export function createRedisLocker(options: RedisLockerOptions): RedisLocker {
       if (table.isClosed) return;
       table.isClosed = true;
       unsubscribe();
+      stopWatching?.();
       for (const lock of [...table.queues.values()].flatMap((queue) => [...queue])) lock.close();
       // What is on its way may ask for something more when it is done.
       while (table.pending.size > 0) await Promise.all(table.pending);

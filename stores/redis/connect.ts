@@ -1,5 +1,7 @@
+import { Cluster } from 'ioredis';
 import { hangUp, inTime, watchClient } from './client-care.ts';
 import { createCommandClient, createSubscriberClient } from './clients.ts';
+import { watchLayout } from './cluster-layout.ts';
 import { watchEviction } from './eviction.ts';
 import { unavailable } from './failure.ts';
 import { createGate } from './gate.ts';
@@ -53,6 +55,7 @@ export function connectRedis(url: string, options: ConnectRedisOptions = {}): Re
   };
   const commands: RedisCommands = {
     isCluster: client.isCluster,
+    cluster: client instanceof Cluster ? watchLayout(client) : undefined,
     send: (command, ...args) => attempt(() => client.call(command, ...args)),
     run: (script, keys, args) =>
       attempt(async () => {

@@ -16,6 +16,8 @@ export interface RedisScript {
 export interface RedisCommands {
   /** In a Cluster every key of one script has to share a hash slot, and PUBLISH counts only one node's receivers. */
   readonly isCluster: boolean;
+  /** Of a Cluster. */
+  readonly cluster?: ClusterLayout | undefined;
   /**
    * Sends one command. Rejects only with a StoreError store_unavailable, after two seconds at the latest. The
    * command may have been carried out nevertheless.
@@ -23,6 +25,19 @@ export interface RedisCommands {
   send(command: string, ...args: RedisArgument[]): Promise<unknown>;
   /** Runs a script: one round trip, and a second one where the server does not know it yet. Rejects as `send` does. */
   run(script: RedisScript, keys: readonly string[], args: readonly RedisArgument[]): Promise<unknown>;
+}
+
+/** Which keys of a Cluster lie on one node, as far as this client knows by now. */
+export interface ClusterLayout {
+  /**
+   * A hash tag, without its braces, for keys that lie on the same node as `key`: the same for everything on that node,
+   * until slots move to or from it. Undefined: not known yet.
+   */
+  tagBeside(key: string): string | undefined;
+  /** What `tagBeside` answers, one for each node. */
+  tags(): string[];
+  /** Told when that has changed: at the start, after failovers, when slots were moved. The returned function ends it. */
+  onChange(listener: () => void): () => void;
 }
 
 export interface RedisSubscriber {

@@ -2,17 +2,22 @@ import { randomBytes } from 'node:crypto';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { createRedisCatalog } from '../../stores/catalog/redis.ts';
 import { createRedisLocker } from '../../stores/locker/redis.ts';
+import type { RedisUploadLock } from '../../stores/locker/redis-lock.ts';
 import type { Locker } from '../../stores/locker/types.ts';
+import { createTagFinder } from '../../stores/redis/cluster-layout.ts';
 import { connectRedis } from '../../stores/redis/connect.ts';
 import type { RedisConnection } from '../../stores/redis/types.ts';
 import { lockerContract } from '../contracts/locker.ts';
 import { uploadCatalogContract } from '../contracts/upload-catalog.ts';
 import { makeCertificate } from '../support/certificate.ts';
+import { type RedisServer, until } from '../support/redis.ts';
 import { type RedisCluster, startRedisCluster } from '../support/redis-cluster.ts';
-import { createFleet } from '../support/redis-lockers.ts';
+import { createFleet, type LockerFleet } from '../support/redis-lockers.ts';
 
 const never = new AbortController().signal;
 const ignore = (): void => {};
+/** Of three nodes. */
+const LAST_SLOT_OF_FIRST = 5460;
 
 let cluster: RedisCluster;
 
@@ -74,7 +79,7 @@ uploadCatalogContract(
 test('rediss+cluster:// with a password', { timeout: 60_000 }, async () => {
   const certificate = await makeCertificate();
   const secured = await startRedisCluster({ password: 'hunter2', tls: certificate });
-  const fleet = createFleet(`${secured.url}?ca=${certificate.certFile}`);
+  const fleet = createFleet(`${secured.url}?ca=${certificate.certFile}`, { distrustMs: 0 });
   try {
     const { locker: one } = await fleet.add();
     const { locker: two } = await fleet.add();
@@ -103,6 +108,62 @@ describe('redis+cluster://', { timeout: 60_000 }, () => {
         expect((await admin.keys(`${fleet.prefix}:*:lock`)).length).toBeGreaterThan(0);
       }
       await Promise.all(locks.map((lock) => lock.unlock()));
+    } finally {
+      await fleet.close();
+    }
+  });
+
+  test('nobody holds a lock twice over a failover that loses it', async () => {
+    const cluster = await startRedisCluster({ hasReplica: true });
+    const [master, replica] = [cluster.nodes[0] as RedisServer, cluster.replica as RedisServer];
+    const ttlMs = 3_000;
+    const fleet = createFleet(cluster.url, { ttlMs });
+    try {
+      // The first one does not wait for a Cluster that was never used.
+      const { locker: one } = await fleet.add({ distrustMs: 0 });
+      const { locker: two } = await fleet.add();
+      const id = await idOnFirstNode(cluster, fleet);
+      const first = one.newLock(id);
+      await first.lock(never, ignore);
+      let isLost = false;
+      first.lost.addEventListener('abort', () => {
+        isLost = true;
+      });
+      expect(await master.admin.wait(1, 5_000)).toBe(1);
+
+      await master.kill();
+      await replica.admin.call('CLUSTER', 'FAILOVER', 'TAKEOVER');
+      await until(async () => String(await replica.admin.cluster('INFO')).includes('cluster_state:ok'));
+      // As if it had not reached the replica.
+      expect(await replica.admin.del(fleet.lockKey(id))).toBe(1);
+      const second = await lockPatiently(() => two.newLock(id));
+      expect(isLost).toBe(true);
+      expect(await replica.admin.get(fleet.lockKey(id))).toBe(second.token);
+      await Promise.all([second.unlock(), first.unlock()]);
+    } finally {
+      await fleet.close();
+      await cluster.stop();
+    }
+  });
+
+  test('who does not know yet that slots were moved gets its lock all the same', async () => {
+    const fleet = createFleet(cluster.url, { ttlMs: 30_000 });
+    try {
+      const { connection } = await fleet.add();
+      // Of a slot on the last node; the lock is on the first.
+      const elsewhere = createTagFinder()(16_383);
+      const layout = { tagBeside: () => elsewhere, tags: () => [], onChange: () => () => {} };
+      const { commands, subscriber } = connection;
+      const locker = createRedisLocker({
+        redis: { ...commands, cluster: layout },
+        subscriber,
+        prefix: fleet.prefix,
+        ttlMs: 30_000,
+      });
+      const lock = locker.newLock(await idOnFirstNode(cluster, fleet));
+      await lock.lock(never, ignore);
+      await lock.unlock();
+      await locker.close();
     } finally {
       await fleet.close();
     }
@@ -142,8 +203,16 @@ describe('redis+cluster://', { timeout: 60_000 }, () => {
   });
 });
 
+/** Of an upload whose lock lies on the first node. */
+async function idOnFirstNode({ nodes }: RedisCluster, fleet: LockerFleet): Promise<string> {
+  for (let index = 0; ; index++) {
+    const slot = await nodes[0]?.admin.call('CLUSTER', 'KEYSLOT', fleet.lockKey(`upload-${index}`));
+    if (Number(slot) <= LAST_SLOT_OF_FIRST) return `upload-${index}`;
+  }
+}
+
 /** Takes a lock that its holder gives back when asked; tries again while the Cluster is not whole for everyone. */
-async function lockPatiently(newLock: () => ReturnType<Locker['newLock']>) {
+async function lockPatiently(newLock: () => RedisUploadLock): Promise<RedisUploadLock> {
   for (let attempt = 0; ; attempt++) {
     const lock = newLock();
     try {

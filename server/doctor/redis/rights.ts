@@ -26,10 +26,12 @@ export function rightsCheck(probe: RedisProbe): Check {
 
   /** Two want one lock: the first is asked for it by a message, and the second is told when it is free. */
   async function handOn(): Promise<void> {
-    // Shared by all prefixes, and not ours: only one that was not there before goes again.
-    const { era } = redisLockKeys(prefix);
-    const hadEra = commands.isCluster || Number(await commands.send('EXISTS', era)) === 1;
-    if (!hadEra) probe.atEnd(() => commands.send('DEL', era));
+    // Shared by all prefixes, and not ours: only what was not there before goes again.
+    const { era, nodeEra } = redisLockKeys(prefix);
+    for (const key of commands.cluster?.tags().map(nodeEra) ?? [era]) {
+      const hadEra = Number(await commands.send('EXISTS', key)) === 1;
+      if (!hadEra) probe.atEnd(() => commands.send('DEL', key));
+    }
     const [first, second] = [newLock(), newLock()];
     const { signal } = new AbortController();
     await first.lock(signal, () => void first.unlock());
@@ -138,7 +140,7 @@ export function rightsCheck(probe: RedisProbe): Check {
 export function neededRights(prefix: string): string {
   const { era } = redisLockKeys(prefix);
   const bases = ['catalog', 'jobs', 'events'].map((name) => `{${prefix}-${name}}:*`);
-  const shared = era.startsWith(`${prefix}:`) ? [] : [era];
+  const shared = era.startsWith(`${prefix}:`) ? [] : [`${era}*`];
   const keys = [`${prefix}:*`, ...bases, `{${prefix}:doctor-*`, ...shared];
   const channels = [
     `${prefix}:locker:*`,

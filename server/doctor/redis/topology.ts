@@ -17,13 +17,7 @@ export function topologyCheck({ nodes, target }: RedisProbe): Check {
         ),
       ];
     }
-    return [
-      ok(`A Cluster of ${all.length} masters.`),
-      warn(
-        'In a Cluster, a failover that loses the last writes can let two processes hold one lock until the next renewal.',
-        'No byte is at risk (the store checks every write by itself); with Sentinel this window is closed too.',
-      ),
-    ];
+    return [ok(`A Cluster of ${all.length} masters.`)];
   }
 
   return {
