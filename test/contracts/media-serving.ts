@@ -446,13 +446,13 @@ export function mediaServingContract(name: string, env: () => Record<string, str
       // It takes the first bytes and no more: the rest waits in front of the socket, not in memory.
       await new Promise((resolve) => socket.once('data', resolve));
       socket.pause();
-      await vi.waitFor(() => expect(open).toHaveBeenCalledTimes(1));
+      await vi.waitFor(() => expect(open).toHaveBeenCalledTimes(1), { timeout: 10_000 });
       const reader = await open.mock.results[0]?.value;
       const close = vi.spyOn(reader, 'close');
       await sleep(50);
       expect(close).not.toHaveBeenCalled();
       socket.destroy();
-      await vi.waitFor(() => expect(close).toHaveBeenCalled(), { timeout: 5000 });
+      await vi.waitFor(() => expect(close).toHaveBeenCalled(), { timeout: 10_000 });
       open.mockRestore();
     });
 

@@ -176,7 +176,9 @@ describe('a directory of files', () => {
     expect((await runImport([photos], env)).output).toBe('0 imported (0 bytes), 1 known\n');
     const server = await startServer({ dataDir });
     try {
-      await vi.waitFor(async () => expect((await listAll(server))[0]?.state).toBe('ready'));
+      await vi.waitFor(async () => expect((await listAll(server))[0]?.state).toBe('ready'), {
+        timeout: 10_000,
+      });
       const [upload] = await listAll(server);
       const reply = await request('GET', `${server.origin}/media/${upload?.id}?mode=download`);
       expect(reply.body.equals(bytes)).toBe(true);

@@ -130,13 +130,13 @@ it('a client that goes away frees the connection to S3', { timeout: 30_000 }, as
         socket.write(`GET ${path} HTTP/1.1\r\nHost: x\r\n\r\n`);
         await once(socket, 'data');
         socket.pause();
-        await vi.waitFor(() => expect(proxy.downloads()).toBe(1), { timeout: 5000 });
+        await vi.waitFor(() => expect(proxy.downloads()).toBe(1), { timeout: 10_000 });
         // Nobody takes the bytes: what the sockets on the way do not hold stays in S3 and is not gathered here.
         expect(await settledValue(proxy.sentBytes)).toBeLessThan(bytes.length / 2);
       } finally {
         socket.destroy();
       }
-      await vi.waitFor(() => expect(proxy.downloads()).toBe(0), { timeout: 5000 });
+      await vi.waitFor(() => expect(proxy.downloads()).toBe(0), { timeout: 10_000 });
       proxy.forget();
     }
   } finally {
