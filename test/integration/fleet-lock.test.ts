@@ -26,7 +26,6 @@ beforeAll(async () => {
   fleet = await startFleet({
     s3: { ...inject('s3'), endpoint: s3.endpoint },
     redis,
-    env: { LANDFALL_LOCK_TTL: '1s' },
   });
 });
 

@@ -35,7 +35,7 @@ async function start(processes: number, env: Record<string, string>): Promise<Fl
     s3: { ...inject('s3'), endpoint: s3.endpoint },
     redis,
     processes,
-    env: { LANDFALL_LOCK_TTL: '1s', ...env },
+    env,
   });
   return fleet;
 }
