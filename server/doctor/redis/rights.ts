@@ -10,6 +10,7 @@ import type { RedisProbe } from './probe.ts';
 const UPLOAD_ID = 'doctor';
 const WAIT_MS = 4_000;
 const JOB_DELAY_MS = 200;
+
 /** Locks, messages, records, jobs and events, all by the code that the server runs. */
 export function rightsCheck(probe: RedisProbe): Check {
   const { config, connection, prefix } = probe;
