@@ -37,8 +37,8 @@ describe('a video of a minute', () => {
   beforeAll(async () => {
     const directory = await temporaryDirectoryOfSuite();
     const path = await makeVideo(directory, 'minute.mp4', [
-      ...['-f', 'lavfi', '-i', 'testsrc2=size=1920x1080:rate=3:duration=60'],
-      ...[...TONE, '-t', '60', ...H264, '-g', '15', '-c:a', 'aac', '-metadata', 'location=+52.5+013.4/'],
+      ...['-f', 'lavfi', '-i', 'testsrc2=size=1920x1080:rate=1:duration=60'],
+      ...[...TONE, '-t', '60', ...H264, '-g', '5', '-c:a', 'aac', '-metadata', 'location=+52.5+013.4/'],
     ]);
     bytes = await readFile(path);
   });
