@@ -67,7 +67,8 @@ export function mountTus(app: FastifyInstance, options: TusMountOptions): TusMou
     const sessionRequest: SessionRequest = {
       method: method as StockMethod,
       id: id ?? '',
-      client: clientKey(request),
+      // Nobody else asks whose request it is.
+      client: services.policy.maxOpenUploads === undefined ? '' : clientKey(request),
       raw: req,
       location: (newId) => locationOf(newId, request, options),
       uploadId: (url) => uploadIdOf(url, options),

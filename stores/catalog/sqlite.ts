@@ -30,13 +30,15 @@ import type {
   UploadState,
 } from './types.ts';
 import { PARTIALS_OWNER_SUFFIX, UPLOAD_STATES } from './types.ts';
+import { createUnwrittenRecords } from './unwritten-records.ts';
 
 /*
  * The catalog of one process, in one SQLite file (`path`, and beside it `-wal` and `-shm` while it is open).
  *
- * A write runs at once, in a transaction that is committed for many writes together (20 ms or 400 writes later):
- * that makes it cost microseconds. Reads go over the same connection and see every write. A crash of the process
- * therefore loses the last 20 ms of rows, and a power cut somewhat more; the file itself stays consistent. That is
+ * A write runs at once, in a transaction that is committed for many writes together (50 ms or 400 writes later):
+ * that makes it cost microseconds. A new record is kept in memory until that commit (unwritten-records.ts). Reads go
+ * over the same connection and see every write. A crash of the process
+ * therefore loses the last 50 ms of rows, and a power cut somewhat more; the file itself stays consistent. That is
  * fine because the directory of uploads is the truth: at start it is compared with the catalog, and what the
  * catalog lacks is put right. If the file is damaged or deleted, the same comparison builds a new one.
  *
@@ -94,6 +96,7 @@ export function openSqliteCatalog({
   const insert = prepare(`
     INSERT INTO uploads (${COLUMN_LIST}) VALUES (${COLUMNS.map(() => '?').join()})
     ON CONFLICT ("id") DO NOTHING`);
+  const hasId = prepare('SELECT 1 FROM uploads WHERE "id" = ?');
   const selectById = prepareRows(`SELECT ${COLUMN_LIST} FROM uploads WHERE "id" = ?`);
   const deleteById = prepare('DELETE FROM uploads WHERE "id" = ?');
   const countOpen = prepare(
@@ -109,14 +112,23 @@ export function openSqliteCatalog({
   /** Until when, by name. In memory: the database is this process's own, and a new one starts its work anew. */
   const claims = new Map<string, number>();
 
+  const unwritten = createUnwrittenRecords(transaction, (record) => {
+    insert.run(...COLUMNS.map((column) => record[column]));
+  });
+
   function create(record: UploadRecord): UploadRecord {
-    const values = COLUMNS.map((column) => record[column]);
-    const { changes } = transaction.write(() => insert.run(...values));
-    if (changes === 1) return { ...record };
-    return read(() => readRecord(record.id)) ?? { ...record };
+    const known = find(record.id);
+    if (known !== undefined) return known;
+    unwritten.add(record);
+    return { ...record };
+  }
+
+  function find(id: string): UploadRecord | undefined {
+    return unwritten.get(id) ?? read(() => (hasId.get(id) === undefined ? undefined : readRecord(id)));
   }
 
   function hasRoom(owner: string, maxOpen: number): boolean {
+    transaction.settle();
     const openOf = (key: string) => read(() => Number(countOpen.get(key)?.open));
     const isPartial = owner.endsWith(PARTIALS_OWNER_SUFFIX);
     const whole = isPartial ? owner.slice(0, -PARTIALS_OWNER_SUFFIX.length) : owner;
@@ -133,15 +145,16 @@ export function openSqliteCatalog({
     /** One step, because nothing else runs in between: the catalog belongs to one process. */
     async createWithin(record, maxOpen) {
       if (record.owner === null || hasRoom(record.owner, maxOpen)) return create(record);
-      return read(() => readRecord(record.id));
+      return find(record.id);
     },
 
     async get(id) {
-      return read(() => readRecord(id));
+      return find(id);
     },
 
     async list(filter, { limit, cursor }) {
       checkPageLimit(limit);
+      transaction.settle();
       const { sql, values } = listQuery(filter, cursor);
       const rows = read(() => prepareRows(sql).all(...values, limit + 1));
       return toPage(rows as unknown as UploadRow[], limit);
@@ -150,6 +163,12 @@ export function openSqliteCatalog({
     async transition(id, from, to, patch = {}, add = {}) {
       const states = typeof from === 'string' ? [from] : from;
       if (states.length === 0) return undefined;
+      const state = unwritten.get(id)?.state;
+      if (state !== undefined) {
+        return states.includes(state)
+          ? unwritten.change(id, { to, patch, add, nowMs: clock.now() })
+          : undefined;
+      }
       const { assignments, values } = assignmentsOf(patch, add, clock.now());
       const sql = `UPDATE uploads SET "state" = ?, ${assignments}
         WHERE "id" = ? AND "state" IN (${states.map(() => '?').join()}) RETURNING ${COLUMN_LIST}`;
@@ -158,16 +177,19 @@ export function openSqliteCatalog({
     },
 
     async update(id, patch, add = {}) {
+      if (unwritten.change(id, { patch, add, nowMs: clock.now() }) !== undefined) return;
       const { assignments, values } = assignmentsOf(patch, add, clock.now());
       const sql = `UPDATE uploads SET ${assignments} WHERE "id" = ?`;
       transaction.write(() => prepare(sql).run(...values, id));
     },
 
     async remove(id) {
+      if (unwritten.remove(id)) return;
       transaction.write(() => deleteById.run(id));
     },
 
     async totals() {
+      transaction.settle();
       return toTotals(read(() => selectTotals.all() as unknown as TotalsRow[]));
     },
 

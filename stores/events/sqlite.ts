@@ -14,7 +14,7 @@ import type { EventLog, UploadEvent } from './types.ts';
 /*
  * The log of one process, in one SQLite file (`path`, and beside it `-wal` and `-shm` while it is open): a row per
  * event, the last 10,000 of the last day. Listeners hear of an event at once; its row is committed together with
- * others, up to 20 ms later, which makes it cost microseconds. A crash takes the rows of those milliseconds with it.
+ * others, up to 50 ms later, which makes it cost microseconds. A crash takes the rows of those milliseconds with it.
  *
  * An id is `<epoch>-<number>`, and every opening of the file begins an epoch: whoever heard of an event that a crash
  * then took away, comes back with an id that is not in the log, and is told so. The file is an index of what
@@ -94,13 +94,17 @@ export function openSqliteEventLog(options: SqliteEventLogOptions): EventLog {
   function numberOf(id: string): number | undefined {
     const [, ofEpoch, number] = /^(\d{1,15})-(\d{1,15})$/.exec(id) ?? [];
     if (number === undefined) return undefined;
+    transaction.settle();
     const row = read(() => selectEpoch.get(Number(number)));
     return row?.epoch === Number(ofEpoch) ? Number(number) : undefined;
   }
 
   function trim(): void {
-    transaction.write(() => trimCount.run(lastNumber - KEEP_EVENTS));
-    transaction.write(() => trimAge.run(clock.now() - KEEP_EVENTS_MS));
+    const lastToGo = lastNumber - KEEP_EVENTS;
+    transaction.defer(() => {
+      trimCount.run(lastToGo);
+      trimAge.run(clock.now() - KEEP_EVENTS_MS);
+    });
   }
 
   return {
@@ -112,7 +116,8 @@ export function openSqliteEventLog(options: SqliteEventLogOptions): EventLog {
       }
       if (lastNumber % TRIM_EVERY === 0) trim();
       const number = lastNumber + 1;
-      transaction.write(() => insert.run(number, epoch, type, uploadId, atMs, JSON.stringify(data)));
+      const text = JSON.stringify(data);
+      transaction.defer(() => insert.run(number, epoch, type, uploadId, atMs, text));
       lastNumber = number;
       lastId = idOf({ epoch, number });
       listeners.tell({ id: lastId, ...event });

@@ -20,25 +20,45 @@ import { migrate } from '../../stores/sqlite/database-file.ts';
 import { createGroupCommit } from '../../stores/sqlite/group-commit.ts';
 import { uploadCatalogContract } from './upload-catalog.ts';
 
-uploadCatalogContract(
-  'sqlite',
-  async () => {
-    const directory = await mkdtemp(join(tmpdir(), 'landfall-catalog-'));
-    const opened: UploadCatalog[] = [];
-    return {
-      openCatalog() {
-        const catalog = openSqliteCatalog({ path: join(directory, 'catalog.sqlite') });
-        opened.push(catalog);
-        return catalog;
-      },
-      async teardown() {
-        for (const catalog of opened) await catalog.close();
-        await rm(directory, { recursive: true });
-      },
-    };
-  },
-  { isShared: false },
-);
+async function harness(open: (path: string) => UploadCatalog) {
+  const directory = await mkdtemp(join(tmpdir(), 'landfall-catalog-'));
+  const opened: UploadCatalog[] = [];
+  return {
+    openCatalog() {
+      const catalog = open(join(directory, 'catalog.sqlite'));
+      opened.push(catalog);
+      return catalog;
+    },
+    async teardown() {
+      for (const catalog of opened) await catalog.close();
+      await rm(directory, { recursive: true });
+    },
+  };
+}
+
+uploadCatalogContract('sqlite', () => harness((path) => openSqliteCatalog({ path })), { isShared: false });
+
+// A new record is in memory up to the next commit, and everything else is done with it in another way there.
+uploadCatalogContract('sqlite, with every record written at once', () => harness(openWritingAtOnce), {
+  isShared: false,
+});
+
+function openWritingAtOnce(path: string): UploadCatalog {
+  const catalog = openSqliteCatalog({ path });
+  return {
+    ...catalog,
+    async create(record) {
+      const created = await catalog.create(record);
+      await catalog.flush();
+      return created;
+    },
+    async createWithin(record, maxOpen) {
+      const created = await catalog.createWithin(record, maxOpen);
+      await catalog.flush();
+      return created;
+    },
+  };
+}
 
 const WRITER = fileURLToPath(new URL('../support/catalog-writer.ts', import.meta.url));
 
@@ -230,16 +250,47 @@ describe('group commit', () => {
     await catalog.flush();
     const other = new DatabaseSync(path);
     other.exec('BEGIN IMMEDIATE');
-    await expect(catalog.create(record('b'))).rejects.toMatchObject({
-      code: 'store_unavailable',
-      retryable: true,
-    });
-    expect((await catalog.get('a'))?.id).toBe('a');
+    const unavailable = { code: 'store_unavailable', retryable: true };
+    await expect(catalog.update('a', { offset: 1 })).rejects.toMatchObject(unavailable);
+    expect((await catalog.get('a'))?.offset).toBe(0);
     other.exec('COMMIT');
     other.close();
-    await catalog.create(record('b'));
+    await catalog.update('a', { offset: 2 });
     await catalog.check();
-    expect(committedIds()).toEqual(['a', 'b']);
+    expect((await catalog.get('a'))?.offset).toBe(2);
+  });
+
+  test('new records wait for another connection, and are not lost', async () => {
+    const failures: [string, number][] = [];
+    const catalog = openCatalog({
+      onCommitFailed: ({ code }, lostWrites) => failures.push([code, lostWrites]),
+    });
+    const other = new DatabaseSync(path);
+    other.exec('BEGIN IMMEDIATE');
+    await catalog.create(record('a'));
+    expect((await catalog.transition('a', 'receiving', 'ready', { offset: 5 }))?.state).toBe('ready');
+    await expect(catalog.flush()).rejects.toMatchObject({ code: 'store_unavailable' });
+    await expect(catalog.list({}, { limit: 1 })).rejects.toMatchObject({ code: 'store_unavailable' });
+    expect(failures[0]).toEqual(['store_unavailable', 0]);
+    expect(await catalog.get('a')).toMatchObject({ state: 'ready', offset: 5 });
+    other.exec('COMMIT');
+    other.close();
+    await catalog.flush();
+    expect(committedIds()).toEqual(['a']);
+    expect((await catalog.list({ state: 'ready' }, { limit: 1 })).items).toMatchObject([
+      { id: 'a', offset: 5 },
+    ]);
+    expect((await catalog.totals()).byState).toMatchObject({ ready: 1, receiving: 0 });
+  });
+
+  test('a new record that is removed before the commit was never there', async () => {
+    const catalog = openCatalog();
+    await catalog.create(record('a'));
+    await catalog.remove('a');
+    expect(await catalog.get('a')).toBeUndefined();
+    await catalog.create({ ...record('a'), filename: 'again' });
+    await catalog.flush();
+    expect((await catalog.list({}, { limit: 5 })).items).toMatchObject([{ id: 'a', filename: 'again' }]);
   });
 });
 

@@ -2,6 +2,7 @@ import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { DatabaseSync } from 'node:sqlite';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { systemClock } from '../../stores/clock.ts';
 import { openSqliteEventLog, type SqliteEventLogOptions } from '../../stores/events/sqlite.ts';
@@ -96,17 +97,26 @@ describe('events in SQLite', () => {
     expect(await readFile(events[0]?.damagedPath ?? '', 'utf8')).toContain('this is no database');
   });
 
-  test('while the file cannot be written, publishing fails and listeners hear nothing', async () => {
-    const log = openLog();
+  test('while the file cannot be written, listeners hear what happens, and it is kept afterwards', async () => {
+    const told: [string, number][] = [];
+    const log = openLog({ onCommitFailed: ({ code }, lostWrites) => told.push([code, lostWrites]) });
     const heard: string[] = [];
-    await log.subscribe({}, undefined, ({ uploadId }) => void heard.push(uploadId));
+    const ids: string[] = [];
+    await log.subscribe({}, undefined, ({ id, uploadId }) => {
+      heard.push(uploadId);
+      ids.push(id);
+    });
     const other = new DatabaseSync(path);
     other.exec('BEGIN IMMEDIATE');
     const event = { type: 'created', uploadId: 'a', atMs: 1, data: {} } as const;
-    await expect(log.publish(event)).rejects.toMatchObject({ code: 'store_unavailable' });
+    for (const uploadId of ['a', 'b', 'c']) await log.publish({ ...event, uploadId });
+    expect(heard).toEqual(['a', 'b', 'c']);
+    while (told.length === 0) await sleep(5);
+    expect(told).toEqual([['store_unavailable', 0]]);
     other.exec('ROLLBACK');
     other.close();
-    await log.publish({ ...event, uploadId: 'b' });
-    expect(heard).toEqual(['b']);
+    const again: string[] = [];
+    await log.subscribe({}, ids[0], ({ uploadId }) => void again.push(uploadId));
+    expect(again).toEqual(['b', 'c']);
   });
 });

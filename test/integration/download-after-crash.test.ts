@@ -9,7 +9,7 @@ import { fetchRaw, type LoopbackServer, startLoopbackServer } from '../support/r
 import { openTestServices, type TestServices } from '../support/test-services.ts';
 
 /*
- * A crash takes the catalog's last 20 ms with it, or somebody deletes it; the store has every byte. What was
+ * A crash takes the catalog's last 50 ms with it, or somebody deletes it; the store has every byte. What was
  * announced as finished is served at once, before the reconciliation at start has come to it.
  */
 

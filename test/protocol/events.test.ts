@@ -94,7 +94,7 @@ test('the operator follows all uploads, from where he was, also over kill -9', a
 
     const later = await createUpload(first.filesUrl, 5);
     await patch(later, 0, '01234');
-    await sleep(100); // a crash takes what was told in the last 20 ms
+    await sleep(200); // a crash takes what was told in the last 50 ms
     await first.stop('SIGKILL');
     second = await startServer({ env: ENV, port, dataDir });
     const again = await openSse(`${second.origin}/events`, {
