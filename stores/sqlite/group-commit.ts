@@ -34,7 +34,7 @@ export interface GroupCommit {
   defer(statement: () => void): void;
   /** Runs what was deferred now: whoever asks the database about it sees it then. Throws when that is not possible. */
   settle(): void;
-  /** Commits now. Throws when that fails, or when an earlier commit failed and nobody was told by `flush` yet. */
+  /** Commits now. Throws when that fails, or when an earlier commit lost writes and nobody was told by `flush` yet. */
   flush(): void;
 }
 
@@ -46,6 +46,8 @@ export function createGroupCommit({ db, path, clock, onCommitFailed }: GroupComm
   let pendingWrites = 0;
   let cancelTimer: (() => void) | undefined;
   let failure: StoreError | undefined;
+  /** By the failure. */
+  let hasLostWrites = false;
   let isFailureTold = false;
 
   function write<T>(statement: () => T): T {
@@ -120,7 +122,7 @@ export function createGroupCommit({ db, path, clock, onCommitFailed }: GroupComm
       if (!db.isTransaction) return;
       commit.run();
       pendingWrites = 0;
-      if (isFailureTold) failure = undefined;
+      if (isFailureTold || !hasLostWrites) failure = undefined;
     } catch (error) {
       noteFailure(translateSqliteError(error, path));
     }
@@ -129,13 +131,11 @@ export function createGroupCommit({ db, path, clock, onCommitFailed }: GroupComm
   function noteFailure(error: StoreError): void {
     // Nothing of anybody else's was touched; the writer itself gets the error.
     if (pendingWrites === 0 && deferred.length === 0) return;
+    const lostWrites = db.isOpen && db.isTransaction ? 0 : pendingWrites;
+    pendingWrites -= lostWrites;
+    hasLostWrites = lostWrites > 0 || (failure !== undefined && hasLostWrites);
     failure = error;
     isFailureTold = false;
-    let lostWrites = 0;
-    if (!db.isOpen || !db.isTransaction) {
-      lostWrites = pendingWrites;
-      pendingWrites = 0;
-    }
     // The database was locked: what has not been tried, or is in the open transaction, is still there.
     if (db.isOpen && (db.isTransaction || deferred.length > 0)) armTimer(RETRY_AFTER_MS);
     onCommitFailed?.(error, lostWrites);

@@ -235,9 +235,9 @@ describe('group commit', () => {
     timers.shift()?.();
     expect(failures).toMatchObject([[{ code: 'store_unavailable', cause: busy }, 0]]);
     isLocked = false;
-    timers.shift()?.(); // it went well, but nobody was told by flush yet that it had not
+    timers.shift()?.();
     expect(db.isTransaction).toBe(false);
-    expect(() => transaction.flush()).toThrow('database is locked');
+    transaction.flush();
     transaction.write(() => db.exec('INSERT INTO t VALUES (2)'));
     transaction.flush();
     expect(db.prepare('SELECT count(*) AS n FROM t').get()).toMatchObject({ n: 2 });
