@@ -444,18 +444,22 @@ describe('the doctor, on Redis', { timeout: 60_000 }, () => {
     const redis = await redisWith();
     const rights = (await readFile('docs/redis.md', 'utf8')).match(/^ACL SETUSER landfall (.+)$/m)?.[1];
     expect(rights).toBe(`on >password ${neededRights('landfall')}`);
-    const allow = (...more: string[]) =>
-      redis.admin.call('ACL', 'SETUSER', 'landfall', 'reset', ...(rights ?? '').split(' '), ...more);
-    const find = async () => {
-      const found = await diagnose(onFiles(redis.url.replace('redis://', 'redis://landfall:password@')));
+    const findingsOf = async (user: string, ...without: string[]) => {
+      await redis.admin.call('ACL', 'SETUSER', user, ...(rights ?? '').split(' '), ...without);
+      const url = redis.url.replace('redis://', `redis://${user}:password@`);
+      const found = await diagnose({ ...onFiles(url), LANDFALL_DATA_DIR: join(spool, user) });
       return found.of('commands').map(({ level, text }) => `${level}: ${text}`);
     };
-    await allow();
-    expect(await find()).toEqual([expect.stringMatching(/^ok: .*records, jobs and events work/)]);
-    await allow('-bzpopmin');
-    expect(await find()).toEqual([expect.stringMatching(/^fail: Doing jobs does not work: .*bzpopmin/)]);
-    await allow('-xrange');
-    expect(await find()).toEqual([expect.stringMatching(/^fail: Telling events does not work: .*xrange/)]);
+    const found = await Promise.all([
+      findingsOf('landfall'),
+      findingsOf('waits-for-nothing', '-bzpopmin'),
+      findingsOf('reads-no-stream', '-xrange'),
+    ]);
+    expect(found).toEqual([
+      [expect.stringMatching(/^ok: .*records, jobs and events work/)],
+      [expect.stringMatching(/^fail: Doing jobs does not work: .*bzpopmin/)],
+      [expect.stringMatching(/^fail: Telling events does not work: .*xrange/)],
+    ]);
     expect(await redis.admin.keys('*')).toEqual([]);
   });
 });

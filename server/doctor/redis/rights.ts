@@ -112,26 +112,31 @@ export function rightsCheck(probe: RedisProbe): Check {
   return {
     name: 'commands',
     async run() {
-      const findings: Finding[] = [];
-      for (const [what, run] of [
-        ['Locking', handOn],
-        ['Sending messages between processes', sendMessage],
-        ['Keeping records', keepRecord],
-        ['Doing jobs', doJob],
-        ['Telling events', tellEvent],
-      ] as const) {
-        await run().catch((error: unknown) => {
-          const reason = (error instanceof Error ? error.message : String(error))
-            .replace(/\s+/g, ' ')
-            .replace(/\.+$/, '');
-          findings.push(fail(`${what} does not work: ${reason}.`, change));
-        });
-      }
-      return findings.length > 0
-        ? findings
-        : [ok('Locks, messages between processes, records, jobs and events work.')];
+      // At once: what does not arrive is waited for some seconds.
+      const findings = await Promise.all([
+        tryOut('Locking', handOn),
+        tryOut('Sending messages between processes', sendMessage),
+        tryOut('Keeping records', keepRecord),
+        tryOut('Doing jobs', doJob),
+        tryOut('Telling events', tellEvent),
+      ]);
+      const failed = findings.filter((finding) => finding !== undefined);
+      if (failed.length > 0) return failed;
+      return [ok('Locks, messages between processes, records, jobs and events work.')];
     },
   };
+
+  async function tryOut(what: string, run: () => Promise<void>): Promise<Finding | undefined> {
+    try {
+      await run();
+      return undefined;
+    } catch (error) {
+      const reason = (error instanceof Error ? error.message : String(error))
+        .replace(/\s+/g, ' ')
+        .replace(/\.+$/, '');
+      return fail(`${what} does not work: ${reason}.`, change);
+    }
+  }
 }
 
 /**
