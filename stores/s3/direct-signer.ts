@@ -4,7 +4,6 @@ import {
   type ServerSideEncryption,
   UploadPartCommand,
 } from '@aws-sdk/client-s3';
-import { createPresignedPost } from '@aws-sdk/s3-presigned-post';
 import { getSignedUrl } from '@aws-sdk/s3-request-presigner';
 import type { SignedForm, SignedRequest } from '../direct-types.ts';
 
@@ -63,6 +62,8 @@ export function createDirectSigner(options: DirectSignerOptions): DirectSigner {
     },
 
     async form(key, { minBytes, maxBytes }, expiresMs) {
+      // Loaded by the first form: every start would wait for it, and most servers sign none.
+      const { createPresignedPost } = await import('@aws-sdk/s3-presigned-post');
       // Every field becomes a condition of the policy: the client can change none, and add none.
       const { url, fields } = await createPresignedPost(client, {
         Bucket,
