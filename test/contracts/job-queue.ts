@@ -22,7 +22,7 @@ export interface JobQueueTraits {
 }
 
 const WORKER = fileURLToPath(new URL('../support/queue-worker.ts', import.meta.url));
-const LEASE_MS = 600;
+const LEASE_MS = 1_000;
 const QUICK: WorkOptions = { concurrency: 1, maxAttempts: 3, backoffMs: () => 10, leaseMs: LEASE_MS };
 
 /** What every `JobQueue` has to keep. */
@@ -312,24 +312,25 @@ export function jobQueueContract(
       const { runs, handler, startedAtMs } = recorder();
       queue.work('test', QUICK, handler);
       const addedAtMs = Date.now();
-      await queue.add({ id: 'later', kind: 'test', delayMs: 400 });
-      await queue.add({ id: 'soon', kind: 'test', delayMs: 200 });
+      // So far apart that one is due before the other however long adding them takes.
+      await queue.add({ id: 'later', kind: 'test', delayMs: 2_500 });
+      await queue.add({ id: 'soon', kind: 'test', delayMs: 1_000 });
       await queue.add({ id: 'now', kind: 'test' });
       expect((await queue.counts('test')).delayed).toBe(2);
       await until(() => runs.length === 3);
       expect(runs.map(({ id }) => id)).toEqual(['now', 'soon', 'later']);
-      expect((startedAtMs[2] ?? 0) - addedAtMs).toBeGreaterThanOrEqual(395);
+      expect((startedAtMs[2] ?? 0) - addedAtMs).toBeGreaterThanOrEqual(2_495);
     });
 
     test('a job that takes longer than the lease keeps it', async () => {
       const queue = await openQueue();
       const other = isShared ? await (harnesses.at(-1) as JobQueueHarness).openQueue() : undefined;
       const { runs, handler, finish } = recorder({ isHeld: true });
-      const options = { ...QUICK, leaseMs: 1_000 };
+      const options = { ...QUICK, leaseMs: 1_500 };
       queue.work('test', options, handler);
       other?.work('test', options, handler);
       await queue.add({ id: 'long', kind: 'test' });
-      await sleep(2_200);
+      await sleep(2.2 * options.leaseMs);
       expect(runs).toHaveLength(1);
       finish();
       await until(async () => isEmpty(queue));

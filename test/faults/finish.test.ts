@@ -15,7 +15,7 @@ async function expectAllRight(options: Omit<RunSeedsOptions, 'run' | 'jobs'>, to
 
 test('6 seeds of uploads that are finished while their server is killed: each ends, is told of, and has its previews once', async () => {
   await expectAllRight({ seeds: seedRange(1, 6), createTopology: createFileTopology }, 'finish');
-}, 240_000);
+}, 300_000);
 
 test('3 seeds of the same over S3 and Redis, while API servers and workers are killed', async () => {
   const redis = await startRedis({ hasRunForLong: true });
@@ -25,4 +25,4 @@ test('3 seeds of the same over S3 and Redis, while API servers and workers are k
   } finally {
     await redis.stop();
   }
-}, 240_000);
+}, 300_000);

@@ -21,4 +21,4 @@ test('8 seeds of two processes over S3 and Redis, killed, with failing S3 calls:
   } finally {
     await redis.stop();
   }
-}, 240_000);
+}, 300_000);
