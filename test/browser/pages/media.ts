@@ -32,14 +32,24 @@ Object.assign(window, {
 
   /** Shows an image; says its size, and what the page is told of how it came. */
   async show(src: string) {
+    const told = nextTimingOf(src);
     const image = new Image();
     image.src = src;
     await image.decode();
-    const timing = performance.getEntriesByName(src).at(-1) as PerformanceResourceTiming | undefined;
-    return {
-      size: [image.naturalWidth, image.naturalHeight],
-      transferSize: timing?.transferSize,
-      encodedBodySize: timing?.encodedBodySize,
-    };
+    const { transferSize, encodedBodySize } = await told;
+    return { size: [image.naturalWidth, image.naturalHeight], transferSize, encodedBodySize };
   },
 });
+
+/** On a busy machine the browser tells it after the image is decoded. */
+function nextTimingOf(src: string): Promise<PerformanceResourceTiming> {
+  return new Promise((resolve) => {
+    const observer = new PerformanceObserver((list) => {
+      const timing = list.getEntriesByName(src).at(-1);
+      if (timing === undefined) return;
+      observer.disconnect();
+      resolve(timing as PerformanceResourceTiming);
+    });
+    observer.observe({ type: 'resource' });
+  });
+}
