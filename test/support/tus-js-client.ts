@@ -1,4 +1,5 @@
 import * as tus from 'tus-js-client';
+import type { ShownUpload } from '../../client/shown-upload.ts';
 import { request } from './tus.ts';
 
 /** The Node build has it; its type declarations do not. */
@@ -69,15 +70,6 @@ export function startClientUpload(source: UploadSource, options: tus.UploadOptio
   const client = createClientUpload(source, options);
   client.upload.start();
   return client;
-}
-
-export interface ShownUpload {
-  state: string;
-  size: number | null;
-  offset: number;
-  filename: string | null;
-  contentType: string | null;
-  transfer: { receivedBytes: number; requests: number; resumes: number };
 }
 
 /** What the server says of the upload at this URL. */
