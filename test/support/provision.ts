@@ -27,7 +27,11 @@ export const REQUIRED_PACKAGES: readonly RequiredPackage[] = [
   },
   { name: 'curl', programs: ['curl'], purpose: 'uploads by a client that knows nothing of us' },
   { name: 'caddy', programs: ['caddy'], purpose: 'the example of a reverse proxy under docs/deploy' },
-  { name: 'chromium', programs: ['chromium'], purpose: 'pages, and Uppy in them' },
+  {
+    name: 'chromium-headless-shell',
+    programs: ['chromium-headless-shell'],
+    purpose: 'pages, and Uppy in them',
+  },
   { name: 'nginx', programs: ['nginx'], purpose: 'the other example of a reverse proxy' },
   { name: 'ffmpeg', programs: ['ffmpeg', 'ffprobe'], purpose: 'previews of videos' },
   { name: 'ghostscript', programs: ['gs'], purpose: 'smaller PDFs' },
