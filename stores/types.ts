@@ -15,6 +15,11 @@ export interface CreateOptions {
    * Undefined or 0: nothing follows, as far as is known.
    */
   followingBytes?: number | undefined;
+  /**
+   * Nobody learns the upload's address before the end of that body: the store may make nothing at all until then. If
+   * the body then never comes, the upload is not there.
+   */
+  isUntold?: boolean | undefined;
 }
 
 export interface AppendOptions {

@@ -27,7 +27,7 @@ export async function putUpload(services: UploadServices, request: PlainRequest)
   const hold = new UploadHold(services, id, raw);
   await hold.lock(raw.socket);
   try {
-    await hold.create(fields, fields.size, { finishes: false });
+    await hold.create(fields, fields.size, { finishes: false, isUntold: true });
     await receiveBody(services, hold, raw);
     return await concludeFile(hold, request);
   } catch (error) {

@@ -77,7 +77,7 @@ export class TusSession implements StockRequestPort {
       hasExtension: (extension) => extension !== 'expiration' && extensions.includes(extension),
       getExpiration: () => 0,
       create: async () => {
-        const upload = await hold.create(this.#newUpload(), this.#followingBytes());
+        const upload = await hold.create(this.#newUpload(), this.#followingBytes(), { isUntold: true });
         hold.refuseMismatch();
         return upload;
       },

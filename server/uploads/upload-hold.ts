@@ -29,6 +29,11 @@ export interface FinishOption {
   finishes?: boolean;
 }
 
+export interface CreateHoldOptions extends FinishOption {
+  /** Nobody learns the upload's address before the end of the body that follows. */
+  isUntold?: boolean;
+}
+
 export interface OpenOptions extends FinishOption {
   /**
    * A partial upload whose bytes are in a final one is shown as it was when it was full: the client that missed the
@@ -124,11 +129,11 @@ export class UploadHold implements ActiveRequest {
   async create(
     fields: NewUpload,
     followingBytes?: number,
-    { finishes = true }: FinishOption = {},
+    { finishes = true, isUntold = false }: CreateHoldOptions = {},
   ): Promise<StoredUpload> {
     const { store } = this.#services;
     const { upload, record } = await createUpload(this.#services, this.id, fields, (planned) =>
-      store.create(planned, { followingBytes }),
+      store.create(planned, { followingBytes, isUntold: isUntold && this.#hooks === undefined }),
     );
     this.#upload = upload;
     this.#created = record;

@@ -1,13 +1,15 @@
 import fs from 'node:fs';
 import { IncomingMessage } from 'node:http';
-import type { Readable } from 'node:stream';
-import { pumpBody } from '../body-pump.ts';
+import { Readable } from 'node:stream';
+import { type ChunkSink, pumpBody } from '../body-pump.ts';
 import type { StoredUpload } from '../stored-upload.ts';
 import type { AppendOptions, AppendResult, BodyChecksum } from '../types.ts';
+import { infoOf } from './file-info.ts';
 import { BATCH_BYTES, FileSink } from './file-sink.ts';
 import * as files from './files.ts';
+import type { NewFilesWriter } from './new-files.ts';
 import { withStorageErrors } from './storage-errors.ts';
-import { stateOf, type UploadFiles } from './upload-files.ts';
+import { type FileState, stateOf, type UploadFiles } from './upload-files.ts';
 import { createFileVerifiedAppend } from './verified-append.ts';
 import { WriteBudget } from './write-budget.ts';
 
@@ -16,8 +18,12 @@ const DEFAULT_BUFFER_BUDGET_BYTES = 96 * 1024 * 1024;
 const QUEUED_PART = 1 / 2;
 const DEFAULT_SPOOL_BUDGET_BYTES = 10 * 1024 ** 3;
 
+/** An upload of this size or less that comes whole is written with others like it. */
+export const MAX_WHOLE_BYTES = BATCH_BYTES;
+
 export interface FileAppendOptions {
   uploadFiles: UploadFiles;
+  newFiles: Pick<NewFilesWriter, 'write'>;
   /** When data is forced to the disk: after every request, before a finish is announced, or never. */
   fsync: 'patch' | 'finish' | 'off';
   /** Memory for bytes on their way to the disk, all uploads together. */
@@ -36,6 +42,7 @@ export type FileAppend = (
 /** How the bytes of a body get into an upload's file (`append` of an UploadStore). */
 export function createFileAppend({
   uploadFiles,
+  newFiles,
   fsync,
   bufferBudgetBytes = DEFAULT_BUFFER_BUDGET_BYTES,
   spoolBudgetBytes = DEFAULT_SPOOL_BUDGET_BYTES,
@@ -50,6 +57,12 @@ export function createFileAppend({
 
   async function append(upload: StoredUpload, body: Readable, options: AppendOptions): Promise<AppendResult> {
     const { checksum } = options;
+    if (stateOf(upload).isHeldBack === true) {
+      const { size = 0 } = upload;
+      const isRoom = size <= writeBudget.freeBytes;
+      if (isRoom && checksum === undefined) return appendWhole(upload, body, options, size);
+      await uploadFiles.create(upload, { isInfoSynced: false, hasData: false });
+    }
     if (checksum !== undefined) return appendChecked(upload, body, { ...options, checksum });
     const state = stateOf(upload);
     const path = uploadFiles.dataPath(upload.id);
@@ -95,6 +108,52 @@ export function createFileAppend({
     }
   }
 
+  /** The body of an upload of which nothing is there yet. It is gathered, and is all of the upload if it comes whole. */
+  async function appendWhole(
+    upload: StoredUpload,
+    body: Readable,
+    options: AppendOptions,
+    size: number,
+  ): Promise<AppendResult> {
+    const chunks: Buffer[] = [];
+    writeBudget.take(size);
+    try {
+      const { end, taken } = await pumpBody(body, gatheringInto(chunks), {
+        limit: Math.min(options.limit, size),
+        signal: options.signal,
+        lost: options.lock.lost,
+        idleTimeoutMs: options.idleTimeoutMs,
+        onChunk: options.onChunk,
+        onProgress: options.onProgress,
+      });
+      const info = JSON.stringify(infoOf(upload));
+      if (taken === size && (await newFiles.write({ id: upload.id, info, data: chunks, size }))) {
+        const isSynced = fsync !== 'off';
+        upload.storeState = {
+          hasData: true,
+          isDataSynced: isSynced,
+          isInfoSynced: isSynced,
+          areNamesSynced: isSynced,
+        } satisfies FileState;
+        upload.offset = size;
+        upload.expiresAtMs = uploadFiles.expiresAtMs(upload, now());
+        upload.isComplete = true;
+        return { offset: size, end };
+      }
+      // It was cut short, or cannot be written: in the ordinary way every byte is kept, or the reason told.
+      await uploadFiles.create(upload, { isInfoSynced: false, hasData: false });
+      const { offset } = await append(upload, Readable.from(chunks), {
+        limit: taken,
+        signal: new AbortController().signal,
+        lock: options.lock,
+        idleTimeoutMs: 0,
+      });
+      return { offset, end };
+    } finally {
+      writeBudget.give(size);
+    }
+  }
+
   async function appendChecked(
     upload: StoredUpload,
     body: Readable,
@@ -114,6 +173,10 @@ export function createFileAppend({
   }
 
   return append;
+}
+
+function gatheringInto(chunks: Buffer[]): ChunkSink {
+  return { write: (chunk) => chunks.push(chunk) > 0, onDrain: undefined, onFailure: undefined };
 }
 
 /** A whole upload that is small enough for one write: the write itself can be what syncs it. */

@@ -20,17 +20,17 @@ import type {
 } from '../types.ts';
 import { isUploadId } from '../upload-id.ts';
 import { createDirectorySync, type DirectorySync } from './directory-sync.ts';
-import { createFileAppend, type FileAppend, type FileAppendOptions } from './file-append.ts';
-import { createInfoFile, infoOf } from './file-info.ts';
+import { createFileAppend, type FileAppend, type FileAppendOptions, MAX_WHOLE_BYTES } from './file-append.ts';
 import { openFileOriginal } from './file-original.ts';
 import * as files from './files.ts';
 import { createFinalUploads } from './final-uploads.ts';
 import { createFileImporting, markImportDeleted } from './imported.ts';
+import { createNewFilesWriter, type NewFilesWriter } from './new-files.ts';
 import { createReadBuffers } from './read-buffers.ts';
 import { withStorageErrors } from './storage-errors.ts';
 import { createUploadFiles, type FileState, notFound, stateOf, type UploadFiles } from './upload-files.ts';
 
-export interface FileUploadStoreOptions extends Omit<FileAppendOptions, 'uploadFiles' | 'now'> {
+export interface FileUploadStoreOptions extends Omit<FileAppendOptions, 'uploadFiles' | 'newFiles' | 'now'> {
   /** Holds nothing but uploads: `<id>` and `<id>.json`. Created when missing. */
   directory: string;
   /** 0: unfinished uploads never expire. */
@@ -65,6 +65,7 @@ export class FileUploadStore extends FileStore implements UploadStore {
   readonly #fsync: FileAppendOptions['fsync'];
   readonly #now: () => number;
   readonly #readBuffers = createReadBuffers();
+  readonly #newFiles: NewFilesWriter;
   readonly #append: FileAppend;
   readonly #directorySync: DirectorySync;
 
@@ -86,7 +87,12 @@ export class FileUploadStore extends FileStore implements UploadStore {
       syncDirectory: () => this.#directorySync.sync(),
     });
     this.#now = options.now ?? Date.now;
+    this.#newFiles = createNewFilesWriter({
+      directory: options.directory,
+      isSynced: options.fsync !== 'off',
+    });
     this.#append = createFileAppend({
+      newFiles: this.#newFiles,
       uploadFiles: this.#files,
       fsync: options.fsync,
       bufferBudgetBytes: options.bufferBudgetBytes,
@@ -105,20 +111,22 @@ export class FileUploadStore extends FileStore implements UploadStore {
    * is synced while it is open: to open a file once more is most of what a small upload costs.
    */
   override async create(upload: StoredUpload, options: CreateOptions = {}): Promise<StoredUpload> {
-    const path = this.#files.dataPath(upload.id);
-    const infoPath = this.#files.infoPath(upload.id);
-    const { followingBytes = 0 } = options;
-    const isInfoSynced = this.#fsync !== 'off' && followingBytes > 0 && followingBytes === upload.size;
-    await this.#files.undoInfoIfFails(upload.id, async () => {
-      await createInfoFile(infoPath, infoOf(upload), isInfoSynced);
-      if (followingBytes === 0) await files.createEmpty(path);
-    });
-    upload.storeState = {
-      hasData: followingBytes === 0,
-      isDataSynced: false,
-      isInfoSynced,
-    } satisfies FileState;
-    upload.storage = { type: 'file', path };
+    const { followingBytes = 0, isUntold = false } = options;
+    const isWhole = followingBytes > 0 && followingBytes === upload.size;
+    if (isUntold && isWhole && followingBytes <= MAX_WHOLE_BYTES) {
+      upload.storeState = {
+        isHeldBack: true,
+        hasData: false,
+        isDataSynced: false,
+        isInfoSynced: false,
+      } satisfies FileState;
+    } else {
+      await this.#files.create(upload, {
+        isInfoSynced: this.#fsync !== 'off' && isWhole,
+        hasData: followingBytes === 0,
+      });
+    }
+    upload.storage = { type: 'file', path: this.#files.dataPath(upload.id) };
     upload.expiresAtMs = this.#files.expiresAtMs(upload, upload.createdAtMs);
     upload.isComplete = upload.isFull;
     return upload;
@@ -180,7 +188,7 @@ export class FileUploadStore extends FileStore implements UploadStore {
       await withStorageErrors(async () => {
         if (!state.isDataSynced) await files.syncPath(this.#files.dataPath(upload.id));
         if (!state.isInfoSynced) await files.syncPath(this.#files.infoPath(upload.id));
-        await this.#directorySync.sync();
+        if (state.areNamesSynced !== true) await this.#directorySync.sync();
       });
     }
     upload.isComplete = true;
@@ -241,6 +249,7 @@ export class FileUploadStore extends FileStore implements UploadStore {
   }
 
   async close(): Promise<void> {
+    await this.#newFiles.close();
     await this.#directorySync.close();
   }
 }

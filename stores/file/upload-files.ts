@@ -3,16 +3,27 @@ import { isPartialUpload } from '../concat-kind.ts';
 import { StoreError } from '../errors.ts';
 import { StoredUpload } from '../stored-upload.ts';
 import { isUploadId } from '../upload-id.ts';
-import { type ConcatenationPlan, type FileInfo, infoOf, parseInfo, replaceInfoFile } from './file-info.ts';
+import {
+  type ConcatenationPlan,
+  createInfoFile,
+  type FileInfo,
+  infoOf,
+  parseInfo,
+  replaceInfoFile,
+} from './file-info.ts';
 import * as files from './files.ts';
 import { withStorageErrors } from './storage-errors.ts';
 
 /** What one request's object knows of its two files. */
 export interface FileState {
+  /** Neither of them is there yet: `append` makes them, with the body. */
+  isHeldBack?: boolean;
   hasData: boolean;
   /** On the disk, as long as nothing more is appended. */
   isDataSynced: boolean;
   isInfoSynced: boolean;
+  /** Also the directory. */
+  areNamesSynced?: boolean;
   /** Of a final upload. */
   plan?: ConcatenationPlan | undefined;
 }
@@ -25,6 +36,8 @@ export interface UploadFiles {
   chunkPath(id: string): string;
   /** Throws upload_not_found, upload_gone, upload_damaged, store_unavailable. */
   load(id: string): Promise<StoredUpload>;
+  /** Makes the files of a new upload: its info and, unless the first append is to do it, the empty one for its bytes. */
+  create(upload: StoredUpload, options: { isInfoSynced: boolean; hasData: boolean }): Promise<void>;
   replaceInfo(upload: StoredUpload, change: Partial<FileInfo>): Promise<void>;
   /** A full disk takes a file's name and not its contents. What was there before us stays. */
   undoInfoIfFails<T>(id: string, creation: () => Promise<T>): Promise<T>;
@@ -43,9 +56,30 @@ export function createUploadFiles(directory: string, expirationMs: number): Uplo
     return Math.floor(lastActivityMs) + expirationMs;
   }
 
+  async function undoInfoIfFails<T>(id: string, creation: () => Promise<T>): Promise<T> {
+    return withStorageErrors(async () => {
+      try {
+        return await creation();
+      } catch (error) {
+        if (!hasCode(error, 'EEXIST')) await files.unlinkIfExists(infoPath(id)).catch(() => false);
+        throw error;
+      }
+    });
+  }
+
   return {
     dataPath,
     infoPath,
+    undoInfoIfFails,
+
+    async create(upload, { isInfoSynced, hasData }) {
+      await undoInfoIfFails(upload.id, async () => {
+        await createInfoFile(infoPath(upload.id), infoOf(upload), isInfoSynced);
+        if (hasData) await files.createEmpty(dataPath(upload.id));
+      });
+      upload.storeState = { hasData, isDataSynced: false, isInfoSynced } satisfies FileState;
+    },
+
     chunkPath: (id) => `${dataPath(id)}.chunk`,
     expiresAtMs,
 
@@ -78,17 +112,6 @@ export function createUploadFiles(directory: string, expirationMs: number): Uplo
         replaceInfoFile(infoPath(upload.id), { ...infoOf(upload), ...planOf(upload), ...change }),
       );
       stateOf(upload).isInfoSynced = true;
-    },
-
-    undoInfoIfFails(id, creation) {
-      return withStorageErrors(async () => {
-        try {
-          return await creation();
-        } catch (error) {
-          if (!hasCode(error, 'EEXIST')) await files.unlinkIfExists(infoPath(id)).catch(() => false);
-          throw error;
-        }
-      });
     },
   };
 }

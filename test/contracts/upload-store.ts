@@ -298,6 +298,76 @@ export function uploadStoreContract(
       });
     });
 
+    describe('an upload whose address nobody learns before its body', () => {
+      const createUntold = (size: number, fields: Partial<StoredUploadFields> = {}) =>
+        create({ size, ...fields }, { followingBytes: size, isUntold: true });
+
+      it.each([1, 1000, ...interestingSizes])(
+        'has %i bytes exactly, and what was said of it',
+        async (size) => {
+          const content = randomBytes(size);
+          const rawMetadata = 'filename d29ybGQ=,empty';
+          const upload = await createUntold(size, { rawMetadata });
+          const middle = Math.floor(size / 3);
+          const chunks = [content.subarray(0, middle), content.subarray(middle)];
+          expect(await append(store, upload, chunks, { limit: size, expectedBytes: size })).toEqual({
+            offset: size,
+            end: 'end',
+          });
+          expect(upload.isFull).toBe(true);
+          await store.complete(upload, freeLock());
+          const other = await harness.reopen();
+          expect(await other.getUpload(upload.id)).toMatchObject({ size, offset: size, rawMetadata });
+          expectSameBytes(await readOriginal(other, upload.id), content);
+        },
+      );
+
+      it('is one of many at once', async () => {
+        const contents = Array.from({ length: 100 }, () => randomBytes(5000));
+        const uploads = await Promise.all(
+          contents.map(async (content) => {
+            const upload = await createUntold(content.length);
+            await append(store, upload, [content], { limit: content.length });
+            await store.complete(upload, freeLock());
+            return upload;
+          }),
+        );
+        const other = await harness.reopen();
+        for (const [index, { id }] of uploads.entries()) {
+          expectSameBytes(await readOriginal(other, id), contents[index] as Buffer);
+        }
+      });
+
+      it.each(['cut', 'released'] as const)(
+        'keeps what came of a body that is %s, and goes on',
+        async (end) => {
+          const content = randomBytes(3000);
+          const upload = await createUntold(content.length);
+          const body = new PassThrough();
+          body.write(content.subarray(0, 1200));
+          const release = new AbortController();
+          setTimeout(() => (end === 'cut' ? body.destroy() : release.abort()), 50);
+          const options = appendOptions({ signal: release.signal, limit: content.length });
+          expect(await store.append(upload, body, options)).toEqual({ offset: 1200, end });
+          const other = await harness.reopen();
+          const again = await other.openUpload(upload.id, { for: 'write', requestOffset: 1200 }, freeLock());
+          expect(again).toMatchObject({ offset: 1200, size: 3000, isComplete: false });
+          await append(other, again, [content.subarray(1200)]);
+          await other.complete(again, freeLock());
+          expectSameBytes(await readOriginal(store, upload.id), content);
+        },
+      );
+
+      it('has nothing of a body that is not what its checksum says', async () => {
+        const upload = await createUntold(5);
+        const { offset, end } = await append(store, upload, [Buffer.from('12345')], {
+          checksum: sha1Of(Buffer.from('else')),
+        });
+        expect({ offset, end }).toEqual({ offset: 0, end: 'checksum_mismatch' });
+        expect((await store.getUpload(upload.id)).offset).toBe(0);
+      });
+    });
+
     it('stops and acknowledges nothing when its lock is lost', async () => {
       const upload = await create({ size: 1_000_000 });
       const body = new PassThrough();

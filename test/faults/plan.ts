@@ -43,7 +43,8 @@ export function planUpload(random: Random, seed: string): UploadPlan {
     sha256,
     metadata: pairs.join(','),
     hasDeferredLength: random.chance(0.2),
-    sendsDataOnCreation: random.chance(0.3),
+    // Small uploads that come whole go a way of their own.
+    sendsDataOnCreation: random.chance(size <= 256 * 1024 ? 0.7 : 0.3),
     requestBytes: random.weighted([
       [5, Number.POSITIVE_INFINITY],
       [3, Math.max(1, random.int(Math.ceil(size / 12), Math.ceil(size / 2)))],
