@@ -108,7 +108,8 @@ export class FileUploadStore extends FileStore implements UploadStore {
 
   /**
    * Two files. The second is left to `append` where a body follows, and the info of an upload that this body fills
-   * is synced while it is open: to open a file once more is most of what a small upload costs.
+   * is synced while it is open: to open a file once more is most of what a small upload costs. Of a small one that
+   * nobody knows of before its body, both are left to it (new-files.ts).
    */
   override async create(upload: StoredUpload, options: CreateOptions = {}): Promise<StoredUpload> {
     const { followingBytes = 0, isUntold = false } = options;
