@@ -1,8 +1,8 @@
 import { availableParallelism } from 'node:os';
 import { defineConfig } from 'vitest/config';
 
-/** Most tests wait for servers more than they compute; more than four at once would be a test of the machine. */
-const WORKERS = Math.min(4, Math.max(2, availableParallelism()));
+/** Tests wait for servers as much as they compute; more than four at once would be a test of the machine. */
+const WORKERS = Math.min(4, availableParallelism() + 1);
 
 /** What both projects share. What takes this long hangs: how fast anything is, bench/ measures. */
 const COMMON = { testTimeout: 60_000, hookTimeout: 120_000, expect: { poll: { timeout: 20_000 } } };
