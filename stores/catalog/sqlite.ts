@@ -37,10 +37,10 @@ import { createUnwrittenRecords } from './unwritten-records.ts';
  *
  * A write runs at once, in a transaction that is committed for many writes together (50 ms or 400 writes later):
  * that makes it cost microseconds. A new record is kept in memory until that commit (unwritten-records.ts). Reads go
- * over the same connection and see every write. A crash of the process
- * therefore loses the last 50 ms of rows, and a power cut somewhat more; the file itself stays consistent. That is
- * fine because the directory of uploads is the truth: at start it is compared with the catalog, and what the
- * catalog lacks is put right. If the file is damaged or deleted, the same comparison builds a new one.
+ * over the same connection and see every write. A crash of the process therefore loses the last 50 ms of rows, and a
+ * power cut somewhat more; the file itself stays consistent. That is fine because the directory of uploads is the
+ * truth: at start it is compared with the catalog, and what the catalog lacks is put right. If the file is damaged or
+ * deleted, the same comparison builds a new one.
  *
  * Calls block the process for as long as SQLite works, which is why everything here is one indexed statement.
  */
@@ -96,7 +96,6 @@ export function openSqliteCatalog({
   const insert = prepare(`
     INSERT INTO uploads (${COLUMN_LIST}) VALUES (${COLUMNS.map(() => '?').join()})
     ON CONFLICT ("id") DO NOTHING`);
-  const hasId = prepare('SELECT 1 FROM uploads WHERE "id" = ?');
   const selectById = prepareRows(`SELECT ${COLUMN_LIST} FROM uploads WHERE "id" = ?`);
   const deleteById = prepare('DELETE FROM uploads WHERE "id" = ?');
   const countOpen = prepare(
@@ -124,7 +123,7 @@ export function openSqliteCatalog({
   }
 
   function find(id: string): UploadRecord | undefined {
-    return unwritten.get(id) ?? read(() => (hasId.get(id) === undefined ? undefined : readRecord(id)));
+    return unwritten.get(id) ?? read(() => readRecord(id));
   }
 
   function hasRoom(owner: string, maxOpen: number): boolean {
@@ -163,11 +162,8 @@ export function openSqliteCatalog({
     async transition(id, from, to, patch = {}, add = {}) {
       const states = typeof from === 'string' ? [from] : from;
       if (states.length === 0) return undefined;
-      const state = unwritten.get(id)?.state;
-      if (state !== undefined) {
-        return states.includes(state)
-          ? unwritten.change(id, { to, patch, add, nowMs: clock.now() })
-          : undefined;
+      if (unwritten.has(id)) {
+        return unwritten.change(id, { from: states, to, patch, add, nowMs: clock.now() });
       }
       const { assignments, values } = assignmentsOf(patch, add, clock.now());
       const sql = `UPDATE uploads SET "state" = ?, ${assignments}
@@ -177,7 +173,10 @@ export function openSqliteCatalog({
     },
 
     async update(id, patch, add = {}) {
-      if (unwritten.change(id, { patch, add, nowMs: clock.now() }) !== undefined) return;
+      if (unwritten.has(id)) {
+        unwritten.change(id, { patch, add, nowMs: clock.now() });
+        return;
+      }
       const { assignments, values } = assignmentsOf(patch, add, clock.now());
       const sql = `UPDATE uploads SET ${assignments} WHERE "id" = ?`;
       transaction.write(() => prepare(sql).run(...values, id));

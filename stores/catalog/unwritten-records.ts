@@ -5,17 +5,21 @@ import type { UploadCounters, UploadPatch, UploadRecord, UploadState } from './t
 /** Records that are not in the database yet. What it says of any other one holds. */
 export interface UnwrittenRecords {
   add(record: UploadRecord): void;
+  has(id: string): boolean;
   get(id: string): UploadRecord | undefined;
-  /** As UploadCatalog.update (`nowMs`: what `updatedAtMs` becomes); undefined, and nothing changed, for others. */
+  /** Undefined, and nothing changed: not one of these, or not in one of the states in `from`. */
   change(id: string, change: RecordChange): UploadRecord | undefined;
   /** False: not one of these. */
   remove(id: string): boolean;
 }
 
+/** What UploadCatalog.update or, with states, UploadCatalog.transition is given. */
 export interface RecordChange {
+  from?: readonly UploadState[] | undefined;
   to?: UploadState | undefined;
   patch: UploadPatch;
   add: UploadCounters;
+  /** What `updatedAtMs` becomes, unless the patch says it. */
   nowMs: number;
 }
 
@@ -47,6 +51,8 @@ export function createUnwrittenRecords(
       }
     },
 
+    has: (id) => records.has(id),
+
     get(id) {
       const record = records.get(id);
       return record && { ...record };
@@ -54,7 +60,7 @@ export function createUnwrittenRecords(
 
     change(id, change) {
       const record = records.get(id);
-      if (record === undefined) return undefined;
+      if (record === undefined || change.from?.includes(record.state) === false) return undefined;
       apply(record, change);
       return { ...record };
     },

@@ -25,7 +25,7 @@ export interface GroupCommitOptions {
 
 /** Collects writes in one transaction, and commits it for all of them. */
 export interface GroupCommit {
-  /** Runs one write inside the open transaction, after the deferred ones, or opens one. Throws its error, translated. */
+  /** Runs one write inside the open transaction, or opens one. Throws its error, translated. */
   write<T>(statement: () => T): T;
   /**
    * Runs one write right before the next commit: in a row with others it costs a fraction of what it costs between
@@ -52,7 +52,6 @@ export function createGroupCommit({ db, path, clock, onCommitFailed }: GroupComm
 
   function write<T>(statement: () => T): T {
     try {
-      runDeferred();
       open();
       const result = statement();
       pendingWrites++;
