@@ -19,6 +19,7 @@ import {
   receiveBody,
   recordBody,
 } from './receive-body.ts';
+import { removeIfThere } from './remove-if-there.ts';
 import type { UploadServices } from './upload-services.ts';
 
 /**
@@ -346,10 +347,8 @@ export class UploadHold implements ActiveRequest {
   /** Takes back an upload that nobody was told of. */
   async discard(): Promise<void> {
     const { store, catalog, previews, events } = this.#services;
-    await store.removeUpload(this.id, this.#held()).catch((error: unknown) => {
-      // Its store had left making it to a body that never came.
-      if (!isStoreError(error, 'upload_not_found')) throw error;
-    });
+    // It is not there where its store had left making it to a body that never came.
+    await removeIfThere(store, this.id, this.#held());
     if (this.#upload?.isFull === true) await previews.removeAll(this.id);
     await catalog.remove(this.id);
     if (!isPartialUpload(this.#upload?.concat)) events.discarded(this.id);
