@@ -1,6 +1,7 @@
 import type { Readable } from 'node:stream';
 import { StoreError } from './errors.ts';
-import type { BodyEnd } from './types.ts';
+import type { UploadLock } from './locker/types.ts';
+import type { AppendOptions, BodyEnd } from './types.ts';
 
 /** Takes a body's chunks in order. `write` hands the chunk's memory over to the sink. */
 export interface ChunkSink {
@@ -11,16 +12,11 @@ export interface ChunkSink {
   onFailure: ((error: unknown) => void) | undefined;
 }
 
-export interface PumpOptions {
-  limit: number;
-  signal: AbortSignal;
-  /** Aborted when the lock under which the sink writes is lost. */
-  lost: AbortSignal;
-  /** 0: no timeout. Counted only while the body is flowing, never while the sink holds it back. */
-  idleTimeoutMs: number;
-  onChunk?: ((chunk: Buffer) => void) | undefined;
-  onProgress?: ((takenBytes: number) => void) | undefined;
-}
+/** Those of an append that say how its body is taken. */
+export type PumpOptions = Pick<
+  AppendOptions,
+  'limit' | 'signal' | 'idleTimeoutMs' | 'onChunk' | 'onProgress'
+> & { lock: Pick<UploadLock, 'lost'> };
 
 export interface PumpResult {
   end: BodyEnd;
@@ -38,7 +34,8 @@ export interface PumpResult {
  */
 export function pumpBody(body: Readable, sink: ChunkSink, options: PumpOptions): Promise<PumpResult> {
   return new Promise((resolve, reject) => {
-    const { limit, signal, lost, idleTimeoutMs, onChunk, onProgress } = options;
+    const { limit, signal, idleTimeoutMs, onChunk, onProgress } = options;
+    const { lost } = options.lock;
     let taken = 0;
     let settled = false;
     let isHeldBack = false;

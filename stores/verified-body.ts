@@ -62,7 +62,7 @@ export function createVerifiedAppend(options: VerifiedAppendOptions): VerifiedAp
       const { end, taken } = await pumpBody(body, room.sink, {
         limit: capacity,
         signal,
-        lost: lock.lost,
+        lock,
         idleTimeoutMs: appendOptions.idleTimeoutMs,
         onChunk: (chunk) => checksum.update(chunk),
       });

@@ -81,14 +81,7 @@ export function createFileAppend({
         budget: writeBudget,
       });
       try {
-        const { end } = await pumpBody(body, sink, {
-          limit: options.limit,
-          signal: options.signal,
-          lost: options.lock.lost,
-          idleTimeoutMs: options.idleTimeoutMs,
-          onChunk: options.onChunk,
-          onProgress: options.onProgress,
-        });
+        const { end } = await pumpBody(body, sink, options);
         await sink.flush();
         // The last bytes are synced here, while the file is open; `complete` sees to all other cases.
         const isLast = sink.position === upload.size;
@@ -118,14 +111,8 @@ export function createFileAppend({
     const chunks: Buffer[] = [];
     writeBudget.take(size);
     try {
-      const { end, taken } = await pumpBody(body, gatheringInto(chunks), {
-        limit: Math.min(options.limit, size),
-        signal: options.signal,
-        lost: options.lock.lost,
-        idleTimeoutMs: options.idleTimeoutMs,
-        onChunk: options.onChunk,
-        onProgress: options.onProgress,
-      });
+      const limit = Math.min(options.limit, size);
+      const { end, taken } = await pumpBody(body, gatheringInto(chunks), { ...options, limit });
       const info = JSON.stringify(infoOf(upload));
       if (taken === size && (await newFiles.write({ id: upload.id, info, data: chunks, size }))) {
         const isSynced = fsync !== 'off';

@@ -89,9 +89,8 @@ function pump(
   state: GridState,
   options: AppendOptions,
 ): Promise<PumpResult> {
-  const { signal, lock, idleTimeoutMs, onChunk, onProgress } = options;
   const limit = Math.min(options.limit, endOfGrid(grid, context.partSizeLimits.maxParts) - state.offset);
-  return pumpBody(body, sink, { limit, signal, lost: lock.lost, idleTimeoutMs, onChunk, onProgress });
+  return pumpBody(body, sink, { ...options, limit });
 }
 
 /** What was stored becomes the state that the offset, the cache and completion go by. */
@@ -214,7 +213,7 @@ function endingOf(body: Readable, options: AppendOptions): { signal: AbortSignal
 async function refuseBytes(body: Readable, options: AppendOptions): Promise<BodyEnd> {
   const { signal, lock, idleTimeoutMs } = options;
   const sink: ChunkSink = { write: () => true, onDrain: undefined, onFailure: undefined };
-  const { end } = await pumpBody(body, sink, { limit: 0, signal, lost: lock.lost, idleTimeoutMs });
+  const { end } = await pumpBody(body, sink, { limit: 0, signal, lock, idleTimeoutMs });
   return end;
 }
 

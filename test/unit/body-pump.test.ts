@@ -29,7 +29,7 @@ function optionsWith(options: Partial<PumpOptions> = {}): PumpOptions {
   return {
     limit: Number.MAX_SAFE_INTEGER,
     signal: new AbortController().signal,
-    lost: new AbortController().signal,
+    lock: { lost: new AbortController().signal },
     idleTimeoutMs: 0,
     ...options,
   };
@@ -105,7 +105,7 @@ describe('the ends of a body', () => {
 
   it('rejects with lock_lost when the lock is lost, and with the failure of the sink', async () => {
     const lost = new AbortController();
-    const pumped = pumpBody(new PassThrough(), new SlowSink(), optionsWith({ lost: lost.signal }));
+    const pumped = pumpBody(new PassThrough(), new SlowSink(), optionsWith({ lock: { lost: lost.signal } }));
     lost.abort();
     await expect(pumped).rejects.toSatisfy((error) => isStoreError(error, 'lock_lost'));
 
@@ -198,7 +198,7 @@ describe('bytes that reached the process are kept, although the sink was behind'
     const body = new PassThrough();
     const sink = new SlowSink(true);
     const lost = new AbortController();
-    const pumped = pumpBody(body, sink, optionsWith({ lost: lost.signal }));
+    const pumped = pumpBody(body, sink, optionsWith({ lock: { lost: lost.signal } }));
     body.write('first ');
     await settle();
     body.write('second');
