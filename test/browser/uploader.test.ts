@@ -144,17 +144,21 @@ describe('by tus', () => {
   });
 });
 
+/** So that an upload has a middle. */
+async function slowDown(page: Page): Promise<void> {
+  const session = await page.context().newCDPSession(page);
+  await session.send('Network.emulateNetworkConditions', {
+    offline: false,
+    latency: 0,
+    downloadThroughput: -1,
+    uploadThroughput: SLOW_BYTES_PER_SECOND,
+  });
+}
+
 describe('straight to a bucket', () => {
   it('pauses and goes on without sending stored parts again', async () => {
     const page = await openPage(bucket.origin);
-    // So slow that there is a middle.
-    const session = await page.context().newCDPSession(page);
-    await session.send('Network.emulateNetworkConditions', {
-      offline: false,
-      latency: 0,
-      downloadThroughput: -1,
-      uploadThroughput: SLOW_BYTES_PER_SECOND,
-    });
+    await slowDown(page);
     const stored: (string | null)[] = [];
     page.on('requestfinished', (req) => {
       if (req.method() === 'PUT') stored.push(new URL(req.url()).searchParams.get('partNumber'));
@@ -225,13 +229,7 @@ describe('straight to a bucket', () => {
 
   it('removes from the server what was cancelled', async () => {
     const page = await openPage(bucket.origin);
-    const session = await page.context().newCDPSession(page);
-    await session.send('Network.emulateNetworkConditions', {
-      offline: false,
-      latency: 0,
-      downloadThroughput: -1,
-      uploadThroughput: SLOW_BYTES_PER_SECOND,
-    });
+    await slowDown(page);
     const told = (await page.evaluate(`stories.cancel(${BYTES})`)) as Told & { code: string };
     expect(told).toMatchObject({ code: 'cancelled', status: 'cancelled' });
     await expect
